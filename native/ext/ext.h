@@ -1,0 +1,11 @@
+/* What the extension's files share. Each file defines one method table; module.c lists the tables. */
+#ifndef TRIMARAN_EXT_H
+#define TRIMARAN_EXT_H
+
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+/* process.c: clone3, pidfd */
+extern PyMethodDef process_methods[];
+
+#endif

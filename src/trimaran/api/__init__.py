@@ -1,0 +1,1 @@
+"""Servers: CRI, the Docker Engine API, web."""

@@ -1,0 +1,1 @@
+"""The trimaran command: one module a command, imported when that command runs."""

@@ -1,0 +1,1 @@
+"""Containers and their life: state, events, logs, health, recovery, garbage collection."""

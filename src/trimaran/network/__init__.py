@@ -1,0 +1,1 @@
+"""Container networks: bridge, CNI, ports, DNS."""

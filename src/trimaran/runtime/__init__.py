@@ -1,0 +1,1 @@
+"""The native hull: the OCI life cycle on namespaces, cgroups and seccomp."""

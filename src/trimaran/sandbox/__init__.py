@@ -1,0 +1,1 @@
+"""The sandbox hull: a user-space kernel that answers a container's system calls."""

@@ -1,0 +1,1 @@
+"""Snapshots: layer directories and what mounts them together."""

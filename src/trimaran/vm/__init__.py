@@ -1,0 +1,1 @@
+"""The VM hull: microVMs on a VMM over KVM, or on QEMU."""

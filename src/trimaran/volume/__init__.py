@@ -1,0 +1,1 @@
+"""Volumes: local and CSI."""
