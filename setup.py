@@ -14,8 +14,10 @@ class BuildNative(build_ext):
     """Compiles everything under native/ into the package (in place for an editable install)."""
 
     def run(self) -> None:
-        package = os.path.join("src", "trimaran") if self.inplace or self.editable_mode else os.path.join(
-            self.build_lib, "trimaran"
+        package = (
+            os.path.join("src", "trimaran")
+            if self.inplace or self.editable_mode
+            else os.path.join(self.build_lib, "trimaran")
         )
         native.build(package)
 

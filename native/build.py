@@ -16,14 +16,30 @@ import sysconfig
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 CC = os.environ.get("CC", "gcc")
-WARNINGS = (
-    "-Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wvla "
-    "-Wformat=2 -Wimplicit-fallthrough -Wundef -Wwrite-strings"
-).split()
-COMMON = ["-std=gnu11", "-fno-strict-aliasing", "-fstack-protector-strong", *WARNINGS, "-I", os.path.join(HERE, "common")]
+WARNINGS = [
+    *("-Wall", "-Wextra", "-Werror", "-Wshadow", "-Wstrict-prototypes", "-Wmissing-prototypes"),
+    *("-Wpointer-arith", "-Wvla", "-Wformat=2", "-Wimplicit-fallthrough", "-Wundef", "-Wwrite-strings"),
+]
+COMMON = [
+    "-std=gnu11",
+    "-fno-strict-aliasing",
+    "-fstack-protector-strong",
+    *WARNINGS,
+    "-I",
+    os.path.join(HERE, "common"),
+]
+# CPython's own interfaces want strings that are not const, and declare no prototype for the init function.
+FOR_PYTHON = ["-Wno-write-strings", "-Wno-missing-prototypes"]
 PROGRAM = [*COMMON, "-Os", "-ffunction-sections", "-fdata-sections", "-D_FORTIFY_SOURCE=2"]
 STATIC = ["-static", "-Wl,--gc-sections", "-Wl,-z,relro,-z,now", "-Wl,-z,noexecstack", "-s"]
-SANITIZE = [*COMMON, "-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer"]
+SANITIZE = [
+    *COMMON,
+    "-O1",
+    "-g",
+    "-fsanitize=address,undefined",
+    "-fno-sanitize-recover=all",
+    "-fno-omit-frame-pointer",
+]
 
 # What each program is made of: the plan executor is shared, so that the monitor starts a container itself.
 PROGRAMS = {
@@ -57,7 +73,9 @@ def stale(target: str, inputs: list[str]) -> bool:
 def run(arguments: list[str]) -> None:
     result = subprocess.run(arguments, check=False)
     if result.returncode:
-        sys.exit(f"trimaran: the C compiler failed ({' '.join(arguments[:2])} ...); install gcc and libc6-dev")
+        sys.exit(
+            f"trimaran: the C compiler failed ({' '.join(arguments[:2])} ...); install gcc and libc6-dev"
+        )
 
 
 def compile_to(target: str, inputs: list[str], flags: list[str]) -> None:
@@ -75,7 +93,7 @@ def build(package: str, sanitize: bool = False) -> None:
         compile_to(os.path.join(package, "_bin", name), sources(patterns), flags)
     if not sanitize:
         include = sysconfig.get_paths()["include"]
-        flags = [*COMMON, "-O2", "-shared", "-fPIC", "-fvisibility=hidden", "-I", include, "-s"]
+        flags = [*COMMON, *FOR_PYTHON, "-O2", "-shared", "-fPIC", "-fvisibility=hidden", "-I", include, "-s"]
         compile_to(extension_path(package), sources(EXTENSION), flags)
 
 

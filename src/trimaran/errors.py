@@ -118,7 +118,10 @@ class IntegrityError(ImageError):
 
 
 class RegistryError(TrimaranError):
-    """A registry refused a request, or answered outside the protocol. ``status`` is 0 if it did not answer."""
+    """A registry refused a request, or answered outside the protocol.
+
+    ``status`` is the HTTP status, 0 if it did not answer.
+    """
 
     def __init__(self, message: str, *, status: int = 0, why: str = "", hint: str = "") -> None:
         super().__init__(message, why=why, hint=hint)

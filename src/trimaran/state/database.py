@@ -96,9 +96,7 @@ class Database:
         for migration in area.migrations[version:]:
             for statement in filter(str.strip, migration.split(";")):
                 connection.execute(statement)
-        connection.execute(
-            "INSERT OR REPLACE INTO schema VALUES (?, ?)", (area.name, len(area.migrations))
-        )
+        connection.execute("INSERT OR REPLACE INTO schema VALUES (?, ?)", (area.name, len(area.migrations)))
 
     @contextmanager
     def write(self) -> Iterator[sqlite3.Connection]:
@@ -141,7 +139,9 @@ class Database:
     def abandoned(self) -> list[Intent]:
         """Intents of processes that no longer run, oldest first."""
         rows = self.connection().execute("SELECT id, kind, subject, payload, owner FROM intent ORDER BY id")
-        intents = [Intent(r["id"], r["kind"], r["subject"], json.loads(r["payload"]), r["owner"]) for r in rows]
+        intents = [
+            Intent(r["id"], r["kind"], r["subject"], json.loads(r["payload"]), r["owner"]) for r in rows
+        ]
         return [intent for intent in intents if intent.abandoned()]
 
     def close(self) -> None:
