@@ -1,0 +1,1 @@
+"""Benchmarks: the same work on Trimaran and on its peers, interleaved in one run, as ratios."""
