@@ -145,6 +145,17 @@ class Hooks(Record):
     poststart: list[Hook] = []
     poststop: list[Hook] = []
 
+    def kinds(self) -> list[tuple[str, list[Hook]]]:
+        """Each kind, by its JSON key, in the order of the life cycle."""
+        return [
+            ("prestart", self.prestart),
+            ("createRuntime", self.create_runtime),
+            ("createContainer", self.create_container),
+            ("startContainer", self.start_container),
+            ("poststart", self.poststart),
+            ("poststop", self.poststop),
+        ]
+
 
 class Config(Record):
     """The whole of config.json, as far as Linux goes."""
