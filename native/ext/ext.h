@@ -7,5 +7,7 @@
 
 /* process.c: clone3, pidfd */
 extern PyMethodDef process_methods[];
+/* tree.c: layers onto directories, and directories away */
+extern PyMethodDef tree_methods[];
 
 #endif

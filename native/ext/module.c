@@ -3,6 +3,7 @@
 
 static PyMethodDef *const method_tables[] = {
     process_methods,
+    tree_methods,
 };
 
 static int add_methods(PyObject *module)
