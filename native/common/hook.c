@@ -29,12 +29,12 @@ static int write_state(int fd, const char *state, pid_t pid)
     char number[16];
     const char *at = strstr(state, placeholder);
     if (!at)
-        return write_all(fd, state, strlen(state));
+        return write_whole(fd, state, strlen(state));
     int length = snprintf(number, sizeof number, "%d", (int)pid);
-    if (write_all(fd, state, (size_t)(at - state)) || write_all(fd, number, (size_t)length))
+    if (write_whole(fd, state, (size_t)(at - state)) || write_whole(fd, number, (size_t)length))
         return -1;
     at += sizeof placeholder - 1;
-    return write_all(fd, at, strlen(at));
+    return write_whole(fd, at, strlen(at));
 }
 
 static void __attribute__((noreturn)) become_hook(const struct operation *op, int input, int output)

@@ -80,7 +80,7 @@ int op_write(struct run *run, const struct operation *op)
     }
     if (fd < 0)
         return fail(run, "open", path);
-    int result = write_all(fd, op->args[2].string, op->args[2].number) < 0 ? fail(run, "write", path) : 0;
+    int result = write_whole(fd, op->args[2].string, op->args[2].number) < 0 ? fail(run, "write", path) : 0;
     close(fd);
     return result;
 }

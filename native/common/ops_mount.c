@@ -137,6 +137,8 @@ int op_overlay(struct run *run, const struct operation *op)
     int result = 0, context = (int)syscall(SYS_fsopen, "overlay", FSOPEN_CLOEXEC);
     if (context < 0)
         return fail(run, "fsopen", "overlay");
+    if (set_option(run, context, "source", "overlay"))
+        result = -1;
     for (const char **lower = op->args[1].list; !result && *lower; lower++) {
         result = set_option(run, context, "lowerdir+", *lower);
         old = result && lower == op->args[1].list && run->error.error == EINVAL;

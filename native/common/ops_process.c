@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/personality.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -70,8 +71,7 @@ int op_rlimit(struct run *run, const struct operation *op)
 
 int op_umask(struct run *run, const struct operation *op)
 {
-    (void)run;
-    umask((mode_t)op->args[0].number);
+    run->umask = (mode_t)op->args[0].number;
     return 0;
 }
 
@@ -285,6 +285,38 @@ int op_lookup(struct run *run, const struct operation *op)
     return fail_with(run, error, "exec", name);
 }
 
+/* A process that waits needs next to nothing of its program: what is mapped of it is given back, and the
+ * little that is touched later is mapped again. */
+static void release_text(void)
+{
+    extern const char __executable_start, etext;
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    uintptr_t start = (uintptr_t)&__executable_start & -page, end = ((uintptr_t)&etext + page - 1) & -page;
+    madvise((void *)start, end - start, MADV_DONTNEED);
+}
+
+/* The next message of whoever may say `start`; a listener's connection that ends without it is replaced. */
+static ssize_t next_message(struct run *run, char *text, size_t size)
+{
+    for (;;) {
+        if (run->inputs.peer < 0) {
+            run->inputs.peer = accept4(run->inputs.listener, NULL, NULL, SOCK_CLOEXEC);
+            if (run->inputs.peer < 0 && errno != EINTR && errno != ECONNABORTED)
+                return fail(run, "accept", "");
+            continue;
+        }
+        ssize_t n = recv(run->inputs.peer, text, size, 0);
+        if (n > 0)
+            return n;
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (run->inputs.listener < 0)
+            _exit(1); /* whoever watched us is gone */
+        close(run->inputs.peer);
+        run->inputs.peer = -1;
+    }
+}
+
 /* From here on `start` may come: from the peer, or from whoever connects to the listener. The connection
  * closes when the program is executed, which tells the other side so. */
 int op_ready(struct run *run, const struct operation *op)
@@ -297,22 +329,14 @@ int op_ready(struct run *run, const struct operation *op)
         close(run->inputs.peer);
         run->inputs.peer = -1;
     }
+    if (run->inputs.peer < 0 || recv(run->inputs.peer, text, sizeof text, MSG_DONTWAIT | MSG_PEEK) < 0)
+        release_text();
     for (;;) {
-        if (run->inputs.peer < 0) {
-            run->inputs.peer = accept4(run->inputs.listener, NULL, NULL, SOCK_CLOEXEC);
-            if (run->inputs.peer < 0 && errno != EINTR && errno != ECONNABORTED)
-                return fail(run, "accept", "");
-            continue;
-        }
-        ssize_t n = recv(run->inputs.peer, text, sizeof text, 0);
+        ssize_t n = next_message(run, text, sizeof text);
+        if (n < 0)
+            return -1;
         if (n == 5 && !memcmp(text, "start", 5))
             return 0;
-        if (n > 0 || (n < 0 && errno == EINTR))
-            continue;
-        if (run->inputs.listener < 0)
-            _exit(1);
-        close(run->inputs.peer);
-        run->inputs.peer = -1;
     }
 }
 
@@ -360,8 +384,13 @@ int op_execve(struct run *run, const struct operation *op)
     memcpy(environment, op->args[1].list, count * sizeof *environment);
     environment[count] = run->home;
     enum { CLOEXEC = 1U << 2 };
-    if (syscall(SYS_close_range, 3 + run->inputs.preserve, ~0U, CLOEXEC) < 0)
-        return fail(run, "close_range", "");
-    execve(program, argv, (char **)environment);
-    return fail(run, "exec", program);
+    const char *step = "close_range";
+    if (syscall(SYS_close_range, 3 + run->inputs.preserve, ~0U, CLOEXEC) == 0) {
+        umask(run->umask);
+        execve(program, argv, (char **)environment);
+        step = "exec";
+    }
+    fail(run, step, program);
+    free(environment);
+    return -1;
 }

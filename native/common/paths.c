@@ -126,7 +126,7 @@ int make_target(int root, const char *path, bool file, unsigned how)
     return open_in_root(root, path, O_PATH, how);
 }
 
-int write_all(int fd, const char *text, size_t length)
+int write_whole(int fd, const char *text, size_t length)
 {
     while (length) {
         ssize_t n = write(fd, text, length);

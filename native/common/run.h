@@ -36,6 +36,7 @@ struct run {
     int proc;            /* in the calling process: /proc/CHILD */
     const char *program; /* in the new process: what lookup found */
     const char *home;    /* in the new process: what HOME shall be, or NULL */
+    mode_t umask;        /* in the new process: what its program shall have */
     bool cwd_done;
 };
 
@@ -63,6 +64,6 @@ int open_in_root(int root, const char *path, uint64_t flags, unsigned how);
 int make_directories(int root, const char *path, mode_t mode);
 int make_target(int root, const char *path, bool file, unsigned how);
 int open_parent(int root, const char *path, char *name, size_t size);
-int write_all(int fd, const char *text, size_t length);
+int write_whole(int fd, const char *text, size_t length);
 
 #endif

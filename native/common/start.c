@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -120,6 +121,7 @@ static void __attribute__((noreturn)) run_child(struct run *run)
     sigset_t none;
     int least = 3 + run->inputs.preserve;
 
+    run->umask = umask(0); /* modes in a plan are meant as they are */
     signal(SIGPIPE, SIG_DFL);
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);

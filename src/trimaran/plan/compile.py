@@ -1,0 +1,188 @@
+"""From a configuration to a plan: the order of things, and nothing else.
+
+:func:`create` compiles a container's first process, :func:`join` one more process for a container that
+runs. Both are pure: the same configuration and facts always give the same plan.
+"""
+
+from __future__ import annotations
+
+from trimaran.errors import SpecError
+from trimaran.plan import namespaces, process, rootfs
+from trimaran.plan.namespaces import MAPPED, Namespaces
+from trimaran.plan.operations import NO_SLOT
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from trimaran.plan.build import Build
+    from trimaran.plan.cgroups import CgroupPlan
+    from trimaran.plan.operations import Plan
+    from trimaran.plan.process import Confinement
+    from trimaran.spec.runtime import Config, Hooks, Process
+
+MOUNTED, HOOKED = 2, 3
+"""Phases: the child's mounts stand, before the root changes; the parent has run the runtime's hooks."""
+_O_PATH, _O_DIRECTORY = 0o10000000, 0o200000
+
+
+def create(
+    build: Build, *, cgroup: CgroupPlan | None, confinement: Confinement | None, state: str = ""
+) -> Plan:
+    """The plan of a container's first process.
+
+    ``cgroup``: the limits, planned already; ``confinement``: the filter, compiled already; ``state``: the
+    OCI state as JSON text for hooks, with ``@PID@`` for the process. Raises SpecError for what cannot be
+    planned.
+    """
+    config = build.config
+    if config.process is None or not config.process.args:
+        raise SpecError("$.process.args", "is missing", hint="say which program the container runs")
+    spaces = Namespaces(config.linux.namespaces if config.linux else [])
+    if "mount" not in spaces.created and "mount" not in spaces.joined:
+        raise SpecError(
+            "$.linux.namespaces",
+            "has no mount namespace: the container's mounts would be the host's",
+            hint='add {"type": "mount"}',
+        )
+    hooks = config.hooks
+    joined = namespaces.open_joined(build, spaces)
+    listener = process.connect_listener(build, confinement)
+    _parent(build, spaces, cgroup, hooks, state, config.process)
+    namespaces.enter(build, spaces, joined)
+    _prepare(build, spaces, config.process)
+    _files(build, spaces, config, hooks, state)
+    _become(build, config, confinement, listener, hooks, state)
+    return build.plan
+
+
+def _parent(
+    build: Build,
+    spaces: Namespaces,
+    cgroup: CgroupPlan | None,
+    hooks: Hooks | None,
+    state: str,
+    first: Process,
+) -> None:
+    """The calling process's part: cgroups, clone, id maps, hooks of the runtime."""
+    plan = build.plan
+    if cgroup:
+        cgroup_files(build, cgroup)
+    namespaces.clone(build, spaces)
+    namespaces.map_ids(build, spaces)
+    if cgroup:
+        for path in cgroup.join:
+            plan.add("join_cgroup", path, why="$.linux.cgroupsPath")
+    if first.oom_score_adj is not None:
+        plan.add("proc_write", "oom_score_adj", str(first.oom_score_adj), why="$.process.oomScoreAdj")
+    plan.add("send", MAPPED, why="the child goes on")
+    if hooks and (hooks.prestart or hooks.create_runtime):
+        plan.add("recv", MOUNTED, why="$.hooks: the runtime's hooks run when the mounts stand")
+        process.hooks(build, hooks.prestart, "prestart", state)
+        process.hooks(build, hooks.create_runtime, "createRuntime", state)
+        plan.add("send", HOOKED, why="the child goes on")
+    plan.add("child", why="from here on, the new process")
+
+
+def cgroup_files(build: Build, cgroup: CgroupPlan) -> None:
+    """The container's cgroups and their limits, before anything runs in them."""
+    plan = build.plan
+    for path in cgroup.directories:
+        plan.add("mkdirs", NO_SLOT, path, 0o755, why="$.linux.cgroupsPath")
+    for write in cgroup.writes:
+        plan.add("write", NO_SLOT, write.path, write.text, why=write.why, optional=write.optional)
+    if cgroup.device_program:
+        plan.add("cgroup_device", *cgroup.device_program, why="$.linux.resources.devices")
+
+
+def _prepare(build: Build, spaces: Namespaces, first: Process) -> None:
+    plan, config = build.plan, build.config
+    plan.add("dumpable", 0, why="nobody in the container may read or trace the runtime's process")
+    plan.add("session", why="signals of the caller's terminal are not the container's")
+    if build.new_keyring:
+        plan.add("keyring", f"_ses.{build.id}", why="the caller's keys are not the container's", optional=True)
+    if config.hostname and "uts" in spaces.created | set(spaces.joined):
+        plan.add("hostname", config.hostname, why="$.hostname")
+    if config.domainname:
+        plan.add("domainname", config.domainname, why="$.domainname")
+
+
+def _files(build: Build, spaces: Namespaces, config: Config, hooks: Hooks | None, state: str) -> None:
+    """Mounts while the host's files can still be seen, then the change of root, then what hides paths."""
+    plan = build.plan
+    assert config.process is not None
+    rootfs.make_root(build)
+    rootfs.make_mounts(build, spaces)
+    rootfs.make_devices(build, spaces)
+    process.console(build, config.process, "$.process", bind=True)
+    plan.add("mkdirs", build.root, config.process.cwd, 0o755, why="$.process.cwd")
+    if hooks and (hooks.prestart or hooks.create_runtime):
+        plan.add("send", MOUNTED, why="the runtime's hooks may run")
+        plan.add("recv", HOOKED, why="the runtime's hooks have run")
+    if hooks:
+        process.hooks(build, hooks.create_container, "createContainer", state)
+    rootfs.change_root(build)
+    rootfs.finish(build)
+
+
+def _become(
+    build: Build,
+    config: Config,
+    confinement: Confinement | None,
+    listener: int,
+    hooks: Hooks | None,
+    state: str,
+) -> None:
+    assert config.process is not None
+    process.limits(build, config.process, "$.process")
+    process.labels(build, config.process, "$.process")
+    sets = process.identity(build, config.process, "$.process", confinement)
+    process.execute(
+        build,
+        config.process,
+        "$.process",
+        sets=sets,
+        confinement=confinement,
+        listener=listener,
+        start_hooks=hooks.start_container if hooks else [],
+        state=state,
+    )
+
+
+def join(
+    build: Build,
+    joining: Process,
+    *,
+    spaces: Namespaces,
+    cgroups: list[str],
+    confinement: Confinement | None,
+) -> Plan:
+    """The plan of one more process: it enters the container's namespaces and cgroups.
+
+    ``spaces`` names all namespaces to join by path; ``cgroups`` the directories to join.
+    """
+    if not joining.args:
+        raise SpecError("$.args", "is missing", hint="say which program to run")
+    plan = build.plan
+    joined = namespaces.open_joined(build, spaces)
+    listener = process.connect_listener(build, confinement)
+    plan.add("clone", 0, NO_SLOT, why="one more process")
+    for path in cgroups:
+        plan.add("join_cgroup", path, why="the container's limits")
+    if joining.oom_score_adj is not None:
+        plan.add("proc_write", "oom_score_adj", str(joining.oom_score_adj), why="$.oomScoreAdj")
+    plan.add("send", MAPPED, why="the child goes on")
+    plan.add("child", why="from here on, the new process")
+    plan.add("dumpable", 0, why="nobody in the container may read or trace the runtime's process")
+    namespaces.enter(build, spaces, joined)
+    plan.add("dumpable", 0, why="a change of user or a fork may have reset it")
+    plan.add("session", why="signals of the caller's terminal are not the container's")
+    if build.new_keyring:
+        plan.add("keyring", f"_ses.{build.id}", why="the caller's keys are not the container's", optional=True)
+    plan.add("open", build.root, "/", _O_PATH | _O_DIRECTORY, why="the container's root")
+    process.console(build, joining, "$", bind=False)
+    process.limits(build, joining, "$")
+    process.labels(build, joining, "$")
+    sets = process.identity(build, joining, "$", confinement)
+    process.execute(
+        build, joining, "$", sets=sets, confinement=confinement, listener=listener, start_hooks=[], state=""
+    )
+    return plan

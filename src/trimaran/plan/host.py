@@ -1,0 +1,40 @@
+"""Facts about the host that a plan depends on; gathered by trimaran.runtime.facts, data here."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from trimaran.plan.cgroups import CgroupLayout
+
+
+class HostFacts:
+    """What this process may do and what the kernel has.
+
+    ``capabilities``: mask of what this process may pass on (permitted and in the bounding set);
+    ``kernel``: version as (major, minor); ``lsms``: names of /sys/kernel/security/lsm; ``uid``: this
+    (CAP_SYS_RESOURCE).
+    """
+
+    __slots__ = ("capabilities", "cgroups", "gid", "kernel", "lsms", "uid")
+
+    def __init__(
+        self,
+        *,
+        capabilities: int,
+        kernel: tuple[int, int],
+        uid: int,
+        gid: int,
+        cgroups: CgroupLayout | None,
+        lsms: frozenset[str] = frozenset(),
+    ) -> None:
+        self.capabilities = capabilities
+        self.kernel = kernel
+        self.uid = uid
+        self.gid = gid
+        self.cgroups = cgroups
+        self.lsms = lsms
+
+    @property
+    def rootless(self) -> bool:
+        """Whether this process lacks the right to administer the host (CAP_SYS_ADMIN)."""
+        return not self.capabilities >> 21 & 1

@@ -1,0 +1,209 @@
+"""What the process is: identity, limits, confinement, and its program (config.md, "Process")."""
+
+from __future__ import annotations
+
+from trimaran.plan import rootfs
+from trimaran.plan.operations import NO_SLOT
+from trimaran.spec.capabilities import NAMES, mask
+from trimaran.spec.validate import RLIMITS
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from trimaran.plan.build import Build
+    from trimaran.spec.runtime import Hook, Process, Scheduler
+
+SYS_ADMIN = mask(["CAP_SYS_ADMIN"])
+DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+BIND_CONSOLE = 1 << 32
+_PERSONALITIES = {"LINUX": 0, "LINUX32": 8}
+_IO_CLASSES = {"IOPRIO_CLASS_RT": 1, "IOPRIO_CLASS_BE": 2, "IOPRIO_CLASS_IDLE": 3}
+_POLICIES = {
+    "SCHED_OTHER": 0,
+    "SCHED_FIFO": 1,
+    "SCHED_RR": 2,
+    "SCHED_BATCH": 3,
+    "SCHED_ISO": 4,
+    "SCHED_IDLE": 5,
+    "SCHED_DEADLINE": 6,
+}
+_SCHED_FLAGS = {
+    "SCHED_FLAG_RESET_ON_FORK": 0x01,
+    "SCHED_FLAG_RECLAIM": 0x02,
+    "SCHED_FLAG_DL_OVERRUN": 0x04,
+    "SCHED_FLAG_KEEP_POLICY": 0x08,
+    "SCHED_FLAG_KEEP_PARAMS": 0x10,
+    "SCHED_FLAG_UTIL_CLAMP_MIN": 0x20,
+    "SCHED_FLAG_UTIL_CLAMP_MAX": 0x40,
+}
+
+
+class Confinement:
+    """The filter that the process shall run under, compiled already, and the LSM labels' place."""
+
+    __slots__ = ("filter", "flags", "listener_path", "listener_state", "where")
+
+    def __init__(
+        self, filter: bytes, flags: int, *, listener_path: str = "", listener_state: str = "", where: str = ""
+    ) -> None:
+        self.filter = filter
+        self.flags = flags
+        self.listener_path = listener_path
+        self.listener_state = listener_state
+        self.where = where
+
+
+def console(build: Build, process: Process, at: str, *, bind: bool) -> None:
+    """The terminal, made while the root can still be written to."""
+    if not process.terminal:
+        return
+    size = process.console_size
+    rows, columns = (size.height, size.width) if size else (0, 0)
+    owner = process.user.uid | (BIND_CONSOLE if bind else 0)
+    build.plan.add("console", build.root, rows & 0xFFFF, columns & 0xFFFF, owner, why=f"{at}.terminal")
+
+
+def limits(build: Build, process: Process, at: str) -> None:
+    """Resource limits and scheduling, set while the process may still raise them."""
+    plan = build.plan
+    for number, limit in enumerate(process.rlimits):
+        plan.add("rlimit", RLIMITS.index(limit.type), limit.soft, limit.hard, why=f"{at}.rlimits[{number}]")
+    if process.scheduler:
+        plan.add("scheduler", _sched_attr(process.scheduler), why=f"{at}.scheduler")
+    if process.io_priority:
+        value = _IO_CLASSES[process.io_priority.class_] << 13 | process.io_priority.priority
+        plan.add("ioprio", value, why=f"{at}.ioPriority")
+    linux = build.config.linux
+    if linux and linux.personality:
+        plan.add("personality", _PERSONALITIES[linux.personality.domain], why="$.linux.personality")
+
+
+def _sched_attr(scheduler: Scheduler) -> bytes:
+    """struct sched_attr of sched_setattr(2), first version: 48 bytes."""
+    flags = 0
+    for name in scheduler.flags:
+        flags |= _SCHED_FLAGS[name]
+
+    def pack(value: int, size: int) -> bytes:
+        return (value & ((1 << 8 * size) - 1)).to_bytes(size, "little")
+
+    return (
+        pack(48, 4)
+        + pack(_POLICIES[scheduler.policy], 4)
+        + pack(flags, 8)
+        + pack(scheduler.nice, 4)
+        + pack(scheduler.priority, 4)
+        + pack(scheduler.runtime, 8)
+        + pack(scheduler.deadline, 8)
+        + pack(scheduler.period, 8)
+    )
+
+
+def _granted(build: Build, names: list[str], at: str) -> int:
+    """The set, less what this host cannot give: that is a warning (config.md, "capabilities")."""
+    wanted = mask(names)
+    refused = wanted & ~build.host.capabilities
+    if refused:
+        missing = ", ".join(name for number, name in enumerate(NAMES) if refused >> number & 1)
+        build.plan.warnings.append(f"{at}: this host cannot grant {missing}")
+    return wanted & build.host.capabilities
+
+
+def identity(build: Build, process: Process, at: str, confinement: Confinement | None) -> tuple[int, ...]:
+    """User, groups and capabilities; returns the sets that the program shall start with.
+
+    Loading a filter without no_new_privs needs CAP_SYS_ADMIN, and must come last, since the filter may
+    forbid what is done before: so that capability stays until then.
+    """
+    plan, user = build.plan, process.user
+    plan.add("stdio_owner", user.uid, user.gid, why=f"{at}.user: /dev/stdout must open for its user")
+    plan.add("cwd", process.cwd, why=f"{at}.cwd, where only root may enter", optional=True)
+    if process.no_new_privileges:
+        plan.add("no_new_privs", why=f"{at}.noNewPrivileges")
+    sets: tuple[int, ...] = ()
+    if process.capabilities:
+        caps, where = process.capabilities, f"{at}.capabilities"
+        plan.add("bounding", _granted(build, caps.bounding, f"{where}.bounding"), why=f"{where}.bounding")
+        sets = tuple(
+            _granted(build, names, f"{where}.{kind}")
+            for kind, names in (
+                ("effective", caps.effective),
+                ("permitted", caps.permitted),
+                ("inheritable", caps.inheritable),
+                ("ambient", caps.ambient),
+            )
+        )
+    groups = b"".join(gid.to_bytes(4, "little") for gid in user.additional_gids)
+    plan.add("credentials", user.uid, user.gid, groups, why=f"{at}.user")
+    if user.umask is not None:
+        plan.add("umask", user.umask & 0o777, why=f"{at}.user.umask")
+    if sets:
+        late = SYS_ADMIN & build.host.capabilities if confinement and not process.no_new_privileges else 0
+        effective, permitted, inheritable, ambient = sets
+        first = (effective | late, permitted | late, inheritable, ambient)
+        plan.add("capabilities", *first, why=f"{at}.capabilities")
+        sets = sets if late & ~permitted or late & ~effective else ()
+    plan.add("cwd", process.cwd, why=f"{at}.cwd")
+    return sets
+
+
+def labels(build: Build, process: Process, at: str) -> None:
+    """The label that the LSM gives at execve: written to the process's own attribute, on a true procfs."""
+    for label, attribute, field in (
+        (process.apparmor_profile and f"exec {process.apparmor_profile}", "apparmor/exec", "apparmorProfile"),
+        (process.selinux_label, "exec", "selinuxLabel"),
+    ):
+        if label:
+            procfs = rootfs.procfs_slot(build)
+            plan_path = f"thread-self/attr/{attribute}"
+            build.plan.add("write", procfs, plan_path, label, why=f"{at}.{field}")
+
+
+def search_path(env: list[str]) -> str:
+    """The value of PATH that the program is looked up with."""
+    for variable in reversed(env):
+        if variable.startswith("PATH="):
+            return variable[5:]
+    return DEFAULT_PATH
+
+
+def execute(
+    build: Build,
+    process: Process,
+    at: str,
+    *,
+    sets: tuple[int, ...],
+    confinement: Confinement | None,
+    listener: int,
+    start_hooks: list[Hook],
+    state: str,
+) -> None:
+    """Wait for ``start``, then the last steps before the program, which a failure of any leaves unstarted."""
+    plan = build.plan
+    if not any(variable.startswith("HOME=") for variable in process.env):
+        plan.add("home", process.user.uid, why=f"{at}.env has no HOME")
+    plan.add("lookup", process.args[0], search_path(process.env), why=f"{at}.args[0]")
+    plan.add("ready", why="created; the rest is for start")
+    hooks(build, start_hooks, "startContainer", state)
+    if confinement:
+        arguments = (confinement.filter, confinement.flags, listener, confinement.listener_state)
+        plan.add("seccomp", *arguments, why=confinement.where)
+    if sets:
+        plan.add("capabilities", *sets, why=f"{at}.capabilities")
+    plan.add("execve", process.args, process.env, why=f"{at}.args")
+
+
+def hooks(build: Build, wanted: list[Hook], kind: str, state: str) -> None:
+    """Hooks of one kind, in order; each gets the container's state on its standard input."""
+    for number, hook in enumerate(wanted):
+        args = hook.args or [hook.path]
+        where = f"$.hooks.{kind}[{number}]"
+        build.plan.add("hook", hook.path, args, hook.env, hook.timeout or 0, state, why=where)
+
+
+def connect_listener(build: Build, confinement: Confinement | None) -> int:
+    """A connection to whoever takes the filter's notifications, made while the host's files can be seen."""
+    if not confinement or not confinement.listener_path:
+        return NO_SLOT
+    slot = build.plan.slot("seccomp-listener")
+    build.plan.add("connect", slot, confinement.listener_path, why="$.linux.seccomp.listenerPath")
+    return slot

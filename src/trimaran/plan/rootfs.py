@@ -1,0 +1,206 @@
+"""The container's file systems: the root, its mounts, devices, and what is hidden (config-linux.md)."""
+
+from __future__ import annotations
+
+from trimaran.plan.mount_options import (
+    MS_PRIVATE,
+    MS_REC,
+    MS_SHARED,
+    MS_SLAVE,
+    MS_UNBINDABLE,
+    NODEV,
+    NOEXEC,
+    NOSUID,
+    RDONLY,
+    MountOptions,
+)
+from trimaran.plan.operations import NO_SLOT
+from trimaran.spec.validate_linux import sysctl_path
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from trimaran.plan.build import Build
+    from trimaran.plan.namespaces import Namespaces
+    from trimaran.spec.runtime import Mount
+
+RECURSIVE = 1  # of operation tree
+NO_LINKS = 1  # of operation attach
+_S_IFCHR, _S_IFBLK, _S_IFIFO = 0o020000, 0o060000, 0o010000
+_KINDS = {"c": _S_IFCHR, "u": _S_IFCHR, "b": _S_IFBLK, "p": _S_IFIFO}
+
+# path, major, minor (config-linux.md, "Default Devices"; devices of admin-guide/devices.txt)
+DEFAULT_DEVICES = (
+    ("/dev/null", 1, 3),
+    ("/dev/zero", 1, 5),
+    ("/dev/full", 1, 7),
+    ("/dev/random", 1, 8),
+    ("/dev/urandom", 1, 9),
+    ("/dev/tty", 5, 0),
+)
+_DEFAULT_LINKS = (
+    ("/dev/fd", "/proc/self/fd"),
+    ("/dev/stdin", "/proc/self/fd/0"),
+    ("/dev/stdout", "/proc/self/fd/1"),
+    ("/dev/stderr", "/proc/self/fd/2"),
+)
+_PROPAGATION = {
+    "": MS_SLAVE | MS_REC,
+    "private": MS_PRIVATE,
+    "rprivate": MS_PRIVATE | MS_REC,
+    "slave": MS_SLAVE,
+    "rslave": MS_SLAVE | MS_REC,
+    "shared": MS_SHARED,
+    "rshared": MS_SHARED | MS_REC,
+    "unbindable": MS_UNBINDABLE,
+    "runbindable": MS_UNBINDABLE | MS_REC,
+}
+
+
+def make_root(build: Build) -> None:
+    """The root file system, mounted where only this mount namespace sees it."""
+    plan, config = build.plan, build.config
+    assert config.root is not None
+    propagation = config.linux.rootfs_propagation if config.linux else ""
+    why = "$.linux.rootfsPropagation" if propagation else "the host must not see the container's mounts"
+    # pivot_root(2) wants the parent of the new root not to be shared: that stays a slave in any case.
+    before = MS_PRIVATE | MS_REC if propagation.endswith("private") else MS_SLAVE | MS_REC
+    plan.add("propagation", before, why=why)
+    if build.overlay:
+        overlay = build.overlay
+        arguments = (overlay.lower, overlay.upper, overlay.work, overlay.scratch, overlay.options, 0)
+        plan.add("overlay", build.root, *arguments, why="the image's layers")
+        plan.add("attach", build.root, NO_SLOT, overlay.scratch, 0, why="the root must be a mount point")
+    else:
+        path = build.absolute(config.root.path)
+        plan.add("tree", build.root, NO_SLOT, path, RECURSIVE, why="$.root.path")
+        plan.add("attach", build.root, NO_SLOT, path, 0, why="the root must be a mount point")
+
+
+def make_mounts(build: Build, namespaces: Namespaces) -> None:
+    """The mounts of the configuration, in its order."""
+    from trimaran.plan import cgroup_mount
+
+    for number, mount in enumerate(build.config.mounts):
+        why = f"$.mounts[{number}]"
+        options = MountOptions(mount.options)
+        if options.bind or mount.type == "bind":
+            _bind(build, mount, options, why)
+        elif mount.type == "cgroup":
+            cgroup_mount.make(build, namespaces, mount, options, why)
+        else:
+            _filesystem(build, mount, options, why)
+
+
+def _bind(build: Build, mount: Mount, options: MountOptions, why: str) -> None:
+    plan = build.plan
+    slot = plan.slot(mount.destination)
+    source = build.absolute(mount.source)
+    plan.add("tree", slot, NO_SLOT, source, RECURSIVE if options.bind == 2 else 0, why=why)
+    set_attributes(build, slot, options, why)
+    plan.add("attach", slot, build.root, mount.destination, 0, why=why)
+    set_propagation(build, slot, options, why)
+
+
+def _filesystem(build: Build, mount: Mount, options: MountOptions, why: str) -> None:
+    plan = build.plan
+    slot = plan.slot(mount.destination)
+    source = mount.source or mount.type
+    plan.add("filesystem", slot, mount.type, source, options.data, options.set, why=why)
+    # A link in the image must not put the kernel's files where they are not expected.
+    links = NO_LINKS if mount.type in ("proc", "sysfs") else 0
+    plan.add("attach", slot, build.root, mount.destination, links, why=why)
+    recursive = MountOptions([])
+    recursive.recursive_set, recursive.recursive_clear = options.recursive_set, options.recursive_clear
+    set_attributes(build, slot, recursive, why)
+    set_propagation(build, slot, options, why)
+
+
+def set_attributes(build: Build, slot: int, options: MountOptions, why: str) -> None:
+    """Flags of a mount that exists already; first those that all below shall have too."""
+    if options.recursive_set or options.recursive_clear:
+        build.plan.add(
+            "setattr", slot, options.recursive_set, options.recursive_clear, 0, 1, NO_SLOT, why=why
+        )
+    if options.set or options.clear:
+        build.plan.add("setattr", slot, options.set, options.clear, 0, 0, NO_SLOT, why=why)
+
+
+def set_propagation(build: Build, slot: int, options: MountOptions, why: str) -> None:
+    """How mounts below spread; set once the mount is in its place."""
+    if options.propagation:
+        recursive = 1 if options.propagation_recursive else 0
+        build.plan.add("setattr", slot, 0, 0, options.propagation, recursive, NO_SLOT, why=why)
+
+
+def make_devices(build: Build, namespaces: Namespaces) -> None:
+    """Device nodes and the links of /dev, unless the host's /dev is mounted there."""
+    linux = build.config.linux
+    if any(m.destination.rstrip("/") == "/dev" and "bind" in (m.type, *m.options) for m in build.config.mounts):
+        return
+    wanted = {d.path: (d, f"$.linux.devices[{i}]") for i, d in enumerate(linux.devices if linux else [])}
+    for path, major, minor in DEFAULT_DEVICES:
+        if path not in wanted:
+            _device(build, namespaces, path, _S_IFCHR | 0o666, major, minor, 0, 0, "a default device")
+    for path, (device, why) in wanted.items():
+        mode = _KINDS[device.type] | (0o666 if device.file_mode is None else device.file_mode & 0o7777)
+        uid, gid = device.uid or 0, device.gid or 0
+        _device(build, namespaces, path, mode, device.major, device.minor, uid, gid, why)
+    for path, target in _DEFAULT_LINKS:
+        build.plan.add("symlink", build.root, path, target, why="a default link")
+    if any(m.type == "devpts" for m in build.config.mounts):
+        build.plan.add("symlink", build.root, "/dev/ptmx", "pts/ptmx", why="the container's own terminals")
+
+
+def _device(
+    build: Build, namespaces: Namespaces, path: str, mode: int, major: int, minor: int, uid: int, gid: int, why: str
+) -> None:
+    plan = build.plan
+    parent = path.rpartition("/")[0]
+    if parent not in ("", "/dev"):
+        plan.add("mkdirs", build.root, parent, 0o755, why=why)
+    if namespaces.own_user:
+        # No device can be made in a user namespace: the host's is bound.
+        slot = plan.slot(path)
+        plan.add("tree", slot, NO_SLOT, path, 0, why=why)
+        plan.add("attach", slot, build.root, path, 0, why=why)
+    else:
+        plan.add("mknod", build.root, path, mode, major << 32 | minor, uid, gid, why=why)
+
+
+def change_root(build: Build) -> None:
+    """The root becomes /, and the host's is out of reach."""
+    if build.no_pivot:
+        build.plan.add("switch_root", build.root, why="--no-pivot")
+    else:
+        build.plan.add("pivot", build.root, why="$.root")
+
+
+def finish(build: Build) -> None:
+    """What is set when all mounts stand: propagation, kernel settings, hidden paths, a read-only root."""
+    plan, config, linux = build.plan, build.config, build.config.linux
+    assert config.root is not None
+    if linux:
+        propagation = _PROPAGATION[linux.rootfs_propagation]
+        if linux.rootfs_propagation:
+            plan.add("propagation", propagation, why="$.linux.rootfsPropagation")
+        if linux.sysctl:
+            procfs = procfs_slot(build)
+            for name, value in linux.sysctl.items():
+                plan.add("write", procfs, f"sys/{sysctl_path(name)}", value, why=f'$.linux.sysctl["{name}"]')
+        for number, path in enumerate(linux.readonly_paths):
+            plan.add("readonly", build.root, path, why=f"$.linux.readonlyPaths[{number}]")
+        for number, path in enumerate(linux.masked_paths):
+            plan.add("mask", build.root, path, why=f"$.linux.maskedPaths[{number}]")
+    if config.root.readonly:
+        plan.add("setattr", build.root, RDONLY, 0, 0, 0, NO_SLOT, why="$.root.readonly")
+
+
+def procfs_slot(build: Build) -> int:
+    """A procfs of the container's PID namespace that is mounted nowhere: nothing in the image can stand in
+    for a file of it."""
+    if "procfs" in build.plan.slots:
+        return build.plan.slots.index("procfs")
+    slot = build.plan.slot("procfs")
+    attributes = NOSUID | NODEV | NOEXEC
+    build.plan.add("filesystem", slot, "proc", "proc", [], attributes, why="settings are written to a true procfs")
+    return slot

@@ -1,0 +1,149 @@
+"""Starting trimaran-init with a plan, and understanding what it and the new process report."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from trimaran.errors import CommandNotExecutable, CommandNotFound, PlanError, TrimaranError
+from trimaran.linux import _sys
+from trimaran.linux.files import sealed, sealed_copy
+from trimaran.linux.sockets import Packets, packet_pair
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from trimaran.plan.operations import Plan
+
+PROGRAMS = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "_bin")
+_executable = -1
+
+
+def program() -> int:
+    """Descriptor of a sealed copy of trimaran-init, made once a process.
+
+    What runs in a container can open its first process's executable through /proc: a copy that cannot be
+    written to is all it can get at (CVE-2019-5736).
+    """
+    global _executable
+    if _executable < 0:
+        try:
+            _executable = sealed_copy(os.path.join(PROGRAMS, "trimaran-init"))
+        except FileNotFoundError as error:
+            raise TrimaranError(
+                "trimaran-init is missing",
+                why=f"{error.filename} does not exist",
+                hint="install the package anew, or run make build in a source tree",
+            ) from None
+    return _executable
+
+
+class Launched:
+    """A process made from a plan: waiting for ``start``.
+
+    ``pid``: its PID here. ``peer``: the connection that it reports on. ``console``: the master of its
+    terminal, or -1. ``children``: descriptors of processes to reap (they send no SIGCHLD).
+    """
+
+    __slots__ = ("children", "console", "peer", "pid")
+
+    def __init__(self, peer: Packets) -> None:
+        self.peer = peer
+        self.pid = 0
+        self.console = -1
+        self.children: list[int] = []
+
+
+def launch(
+    plan: Plan, wire: bytes, *, stdio: tuple[int, int, int] = (0, 1, 2), listener: int = -1, preserve: int = 0
+) -> Launched:
+    """Execute a plan up to ``ready``. Raises PlanError, CommandNotFound or CommandNotExecutable; then
+    nothing of the process is left. ``preserve``: descriptors from 3 on that it inherits."""
+    ours, theirs = packet_pair()
+    plan_fd = sealed("plan", wire)
+    fds = [*stdio, *range(3, 3 + preserve), plan_fd, theirs.fileno()]
+    argv = [b"trimaran-init", str(preserve).encode()]
+    if listener >= 0:
+        fds.append(listener)
+        argv.append(b"listen")
+    try:
+        pid, pidfd = _sys.spawn(program(), argv, _helper_environment(), fds)
+    finally:
+        theirs.close()
+        os.close(plan_fd)
+    launched = Launched(ours)
+    try:
+        _await_ready(plan, launched)
+    except BaseException:
+        _sys.reap(pidfd, True)
+        os.close(pidfd)
+        discard(launched)
+        raise
+    _sys.reap(pidfd, True)
+    os.close(pidfd)
+    return launched
+
+
+def _helper_environment() -> list[bytes]:
+    # For newuidmap and newgidmap; the container's environment is in the plan.
+    return [b"PATH=" + os.environb.get(b"PATH", b"/usr/sbin:/usr/bin:/sbin:/bin")]
+
+
+def _await_ready(plan: Plan, launched: Launched) -> None:
+    """The executor's `pid` and the process's `ready` come in either order."""
+    ready = False
+    while not (ready and launched.pid):
+        text, fds = launched.peer.receive()
+        if not text:
+            raise PlanError(-1, "start", errno.EPIPE, message="the container's process ended before it was made")
+        word, _, rest = text.decode("utf-8", "replace").partition(" ")
+        if word == "console" and fds:
+            launched.console = fds[0]
+        elif word == "ready":
+            ready = True
+        elif word == "pid":
+            pid, _, left = rest.partition(" ")
+            launched.pid = int(pid)
+            for number in (int(left), launched.pid):
+                if number:
+                    launched.children.append(os.pidfd_open(number))
+        elif word == "error":
+            raise explain(plan, rest)
+
+
+def discard(launched: Launched) -> None:
+    """Kill what was made, and close what was opened."""
+    import _signal
+
+    for child in launched.children:
+        try:
+            _signal.pidfd_send_signal(child, _signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        try:
+            _sys.reap(child, True)
+        except ChildProcessError:
+            pass
+        os.close(child)
+    launched.children.clear()
+    launched.peer.close()
+    if launched.console >= 0:
+        os.close(launched.console)
+        launched.console = -1
+
+
+def explain(plan: Plan | None, report: str) -> TrimaranError:
+    """The error that a report ``INDEX STEP ERRNO PATH`` stands for; steps may have spaces."""
+    words = report.split(" ")
+    index = int(words[0])
+    at = next(i for i, word in enumerate(words) if i > 1 and word.isdigit())
+    step, number, path = " ".join(words[1:at]), int(words[at]), " ".join(words[at + 1 :])
+    if step == "exec" and number in (errno.ENOENT, errno.ENOTDIR):
+        return CommandNotFound(
+            f'cannot run "{path}"', why="no such program in the container", hint="check its name and PATH"
+        )
+    if step == "exec":
+        hint = "it is not of this machine's architecture, or lacks a #! line" if number == errno.ENOEXEC else ""
+        return CommandNotExecutable(f'cannot run "{path}"', why=os.strerror(number), hint=hint)
+    why = plan.operations[index].why if plan and 0 <= index < len(plan.operations) else ""
+    what = f"{step} {path}".rstrip()
+    return PlanError(index, step, number, path, message=f"{what} [{why}]" if why else what)
