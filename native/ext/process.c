@@ -198,8 +198,23 @@ static PyObject *reap(PyObject *self, PyObject *args)
     return PyLong_FromLong(info.si_code == CLD_EXITED ? info.si_status : -info.si_status);
 }
 
+PyDoc_STRVAR(send_signal_doc, "send_signal(pidfd, signal)\n\npidfd_send_signal(2).");
+
+static PyObject *send_signal(PyObject *self, PyObject *args)
+{
+    int pidfd, number;
+
+    (void)self;
+    if (!PyArg_ParseTuple(args, "ii", &pidfd, &number))
+        return NULL;
+    if (syscall(SYS_pidfd_send_signal, pidfd, number, NULL, 0) < 0)
+        return PyErr_SetFromErrno(PyExc_OSError);
+    Py_RETURN_NONE;
+}
+
 PyMethodDef process_methods[] = {
     {"spawn", (PyCFunction)(void (*)(void))spawn, METH_VARARGS | METH_KEYWORDS, spawn_doc},
     {"reap", reap, METH_VARARGS, reap_doc},
+    {"send_signal", send_signal, METH_VARARGS, send_signal_doc},
     {NULL, NULL, 0, NULL},
 };

@@ -1,10 +1,17 @@
-"""Unix sockets for the start path: without the ``socket`` module, whose import costs more than a container."""
+"""Unix sockets for the start path, without the ``socket`` module, which is dear to import."""
 
 from __future__ import annotations
 
 import os
-
-from _socket import AF_UNIX, MSG_CMSG_CLOEXEC, SCM_RIGHTS, SO_RCVTIMEO, SOCK_CLOEXEC, SOCK_SEQPACKET, SOL_SOCKET
+from _socket import (
+    AF_UNIX,
+    MSG_CMSG_CLOEXEC,
+    SCM_RIGHTS,
+    SO_RCVTIMEO,
+    SOCK_CLOEXEC,
+    SOCK_SEQPACKET,
+    SOL_SOCKET,
+)
 from _socket import socket as _Socket
 
 MAX_PACKET = 4096
@@ -36,7 +43,9 @@ class Packets:
         fds = []
         for level, kind, data in ancillary:
             if level == SOL_SOCKET and kind == SCM_RIGHTS:
-                fds += [int.from_bytes(data[i : i + 4], "little", signed=True) for i in range(0, len(data) - 3, 4)]
+                fds += [
+                    int.from_bytes(data[i : i + 4], "little", signed=True) for i in range(0, len(data) - 3, 4)
+                ]
         return text, fds
 
     def limit(self, seconds: float) -> None:

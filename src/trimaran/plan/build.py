@@ -29,14 +29,58 @@ class Overlay:
         self.options = options or []
 
 
+class FileWrite:
+    """One limit: text for a file of a cgroup, and the field it comes from."""
+
+    __slots__ = ("optional", "path", "text", "why")
+
+    def __init__(self, path: str, text: str, why: str, optional: bool = False) -> None:
+        self.path = path
+        self.text = text
+        self.why = why
+        self.optional = optional
+
+
+class CgroupPlan:
+    """A container's cgroups: ``directories`` to make, ``writes`` to do in order, ``join`` the process to.
+
+    ``device_program`` is a directory of the v2 hierarchy with the eBPF program that filters devices there.
+    """
+
+    __slots__ = ("device_program", "directories", "join", "writes")
+
+    def __init__(
+        self,
+        directories: list[str],
+        writes: list[FileWrite],
+        join: list[str],
+        device_program: tuple[str, bytes] | None = None,
+    ) -> None:
+        self.directories = directories
+        self.writes = writes
+        self.join = join
+        self.device_program = device_program
+
+
 class Build:
     """One compilation: the configuration, the host's facts, and the plan so far.
 
     ``bundle`` is the absolute path that relative paths start from. ``no_pivot`` and ``new_keyring`` are the
-    options of the runtime of these names.
+    options of the runtime of these names; ``cgroup_path`` is the container's cgroup in each hierarchy.
     """
 
-    __slots__ = ("bundle", "config", "host", "id", "new_keyring", "no_pivot", "overlay", "plan", "root")
+    __slots__ = (
+        "bundle",
+        "cgroup_path",
+        "config",
+        "host",
+        "id",
+        "new_keyring",
+        "no_pivot",
+        "overlay",
+        "plan",
+        "root",
+    )
 
     def __init__(
         self,
@@ -46,6 +90,7 @@ class Build:
         id: str,
         bundle: str,
         overlay: Overlay | None = None,
+        cgroup_path: str = "",
         no_pivot: bool = False,
         new_keyring: bool = True,
     ) -> None:
@@ -55,6 +100,7 @@ class Build:
         self.id = id
         self.bundle = bundle
         self.overlay = overlay
+        self.cgroup_path = cgroup_path
         self.no_pivot = no_pivot
         self.new_keyring = new_keyring
         self.root = self.plan.slot("root")

@@ -13,8 +13,7 @@ from trimaran.plan.operations import NO_SLOT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from trimaran.plan.build import Build
-    from trimaran.plan.cgroups import CgroupPlan
+    from trimaran.plan.build import Build, CgroupPlan
     from trimaran.plan.operations import Plan
     from trimaran.plan.process import Confinement
     from trimaran.spec.runtime import Config, Hooks, Process
@@ -98,7 +97,9 @@ def _prepare(build: Build, spaces: Namespaces, first: Process) -> None:
     plan.add("dumpable", 0, why="nobody in the container may read or trace the runtime's process")
     plan.add("session", why="signals of the caller's terminal are not the container's")
     if build.new_keyring:
-        plan.add("keyring", f"_ses.{build.id}", why="the caller's keys are not the container's", optional=True)
+        plan.add(
+            "keyring", f"_ses.{build.id}", why="the caller's keys are not the container's", optional=True
+        )
     if config.hostname and "uts" in spaces.created | set(spaces.joined):
         plan.add("hostname", config.hostname, why="$.hostname")
     if config.domainname:
@@ -176,7 +177,9 @@ def join(
     plan.add("dumpable", 0, why="a change of user or a fork may have reset it")
     plan.add("session", why="signals of the caller's terminal are not the container's")
     if build.new_keyring:
-        plan.add("keyring", f"_ses.{build.id}", why="the caller's keys are not the container's", optional=True)
+        plan.add(
+            "keyring", f"_ses.{build.id}", why="the caller's keys are not the container's", optional=True
+        )
     plan.add("open", build.root, "/", _O_PATH | _O_DIRECTORY, why="the container's root")
     process.console(build, joining, "$", bind=False)
     process.limits(build, joining, "$")

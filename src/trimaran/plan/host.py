@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from trimaran.plan.cgroups import CgroupLayout
+
+class CgroupLayout:
+    """Where the host's cgroup hierarchies are (cgroups(7)).
+
+    ``mode``: ``v1``, ``v2`` or ``hybrid`` (v1 controllers beside a v2 hierarchy that has few or none).
+    ``mounts``: controller to mount point, the named hierarchy as ``name=systemd``, the v2 one as ``""``.
+    ``own``: likewise the path of this process's cgroup in each, from the hierarchy's root.
+    """
+
+    __slots__ = ("mode", "mounts", "own")
+
+    def __init__(self, mode: str, mounts: dict[str, str], own: dict[str, str]) -> None:
+        self.mode = mode
+        self.mounts = mounts
+        self.own = own
 
 
 class HostFacts:

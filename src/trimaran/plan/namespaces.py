@@ -116,7 +116,9 @@ def map_ids(build: Build, namespaces: Namespaces) -> None:
             build.plan.add("helper", [tool, "@PID@", *_words(maps)], why=why)
         return
     if build.host.rootless:
-        build.plan.add("proc_write", "setgroups", "deny", why="user_namespaces(7): an ordinary user's gid_map")
+        build.plan.add(
+            "proc_write", "setgroups", "deny", why="user_namespaces(7): an ordinary user's gid_map"
+        )
     build.plan.add("proc_write", "uid_map", _lines(linux.uid_mappings), why="$.linux.uidMappings")
     build.plan.add("proc_write", "gid_map", _lines(linux.gid_mappings), why="$.linux.gidMappings")
 

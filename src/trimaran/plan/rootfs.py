@@ -135,7 +135,9 @@ def set_propagation(build: Build, slot: int, options: MountOptions, why: str) ->
 def make_devices(build: Build, namespaces: Namespaces) -> None:
     """Device nodes and the links of /dev, unless the host's /dev is mounted there."""
     linux = build.config.linux
-    if any(m.destination.rstrip("/") == "/dev" and "bind" in (m.type, *m.options) for m in build.config.mounts):
+    if any(
+        m.destination.rstrip("/") == "/dev" and "bind" in (m.type, *m.options) for m in build.config.mounts
+    ):
         return
     wanted = {d.path: (d, f"$.linux.devices[{i}]") for i, d in enumerate(linux.devices if linux else [])}
     for path, major, minor in DEFAULT_DEVICES:
@@ -152,7 +154,15 @@ def make_devices(build: Build, namespaces: Namespaces) -> None:
 
 
 def _device(
-    build: Build, namespaces: Namespaces, path: str, mode: int, major: int, minor: int, uid: int, gid: int, why: str
+    build: Build,
+    namespaces: Namespaces,
+    path: str,
+    mode: int,
+    major: int,
+    minor: int,
+    uid: int,
+    gid: int,
+    why: str,
 ) -> None:
     plan = build.plan
     parent = path.rpartition("/")[0]
@@ -202,5 +212,7 @@ def procfs_slot(build: Build) -> int:
         return build.plan.slots.index("procfs")
     slot = build.plan.slot("procfs")
     attributes = NOSUID | NODEV | NOEXEC
-    build.plan.add("filesystem", slot, "proc", "proc", [], attributes, why="settings are written to a true procfs")
+    build.plan.add(
+        "filesystem", slot, "proc", "proc", [], attributes, why="settings are written to a true procfs"
+    )
     return slot

@@ -1,4 +1,4 @@
-"""The text form of a plan: one operation a line, with the field it comes from. Stable, made to be compared."""
+"""The text form of a plan: one operation a line, with the field it comes from; made to be compared."""
 
 from __future__ import annotations
 
@@ -10,7 +10,17 @@ if TYPE_CHECKING:
     from trimaran.plan.operations import Argument, Operation, Plan
 
 _OCTAL = {"mode", "mask"}
-_HEX = {"attributes", "set", "clear", "propagation", "effective", "permitted", "inheritable", "ambient", "keep"}
+_HEX = {
+    "attributes",
+    "set",
+    "clear",
+    "propagation",
+    "effective",
+    "permitted",
+    "inheritable",
+    "ambient",
+    "keep",
+}
 
 
 def render(plan: Plan, *, why: bool = True) -> str:

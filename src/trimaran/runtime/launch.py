@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 PROGRAMS = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "_bin")
 _executable = -1
+SIGKILL = 9
 
 
 def program() -> int:
@@ -66,7 +67,7 @@ def launch(
         fds.append(listener)
         argv.append(b"listen")
     try:
-        pid, pidfd = _sys.spawn(program(), argv, _helper_environment(), fds)
+        _, pidfd = _sys.spawn(program(), argv, _helper_environment(), fds)
     finally:
         theirs.close()
         os.close(plan_fd)
@@ -94,7 +95,9 @@ def _await_ready(plan: Plan, launched: Launched) -> None:
     while not (ready and launched.pid):
         text, fds = launched.peer.receive()
         if not text:
-            raise PlanError(-1, "start", errno.EPIPE, message="the container's process ended before it was made")
+            raise PlanError(
+                -1, "start", errno.EPIPE, message="the container's process ended before it was made"
+            )
         word, _, rest = text.decode("utf-8", "replace").partition(" ")
         if word == "console" and fds:
             launched.console = fds[0]
@@ -112,11 +115,9 @@ def _await_ready(plan: Plan, launched: Launched) -> None:
 
 def discard(launched: Launched) -> None:
     """Kill what was made, and close what was opened."""
-    import _signal
-
     for child in launched.children:
         try:
-            _signal.pidfd_send_signal(child, _signal.SIGKILL)
+            _sys.send_signal(child, SIGKILL)
         except ProcessLookupError:
             pass
         try:
@@ -142,7 +143,9 @@ def explain(plan: Plan | None, report: str) -> TrimaranError:
             f'cannot run "{path}"', why="no such program in the container", hint="check its name and PATH"
         )
     if step == "exec":
-        hint = "it is not of this machine's architecture, or lacks a #! line" if number == errno.ENOEXEC else ""
+        hint = (
+            "it is not of this machine's architecture, or lacks a #! line" if number == errno.ENOEXEC else ""
+        )
         return CommandNotExecutable(f'cannot run "{path}"', why=os.strerror(number), hint=hint)
     why = plan.operations[index].why if plan and 0 <= index < len(plan.operations) else ""
     what = f"{step} {path}".rstrip()

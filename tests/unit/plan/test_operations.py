@@ -9,7 +9,9 @@ DEFINITIONS = Path(__file__).parents[3] / "native/common/operations.def"
 
 
 def test_operations_match_the_executor():
-    found = re.findall(r'^OPERATION\((\d+), (\w+), "(\w*)", [HPC| ]+\)$', DEFINITIONS.read_text(), re.MULTILINE)
+    found = re.findall(
+        r'^OPERATION\((\d+), (\w+), "(\w*)", [HPC| ]+\)$', DEFINITIONS.read_text(), re.MULTILINE
+    )
     assert {name: (int(code), signature) for code, name, signature in found} == {
         name: (code, signature) for name, (code, signature, _) in OPERATIONS.items()
     }
