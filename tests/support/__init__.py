@@ -1,0 +1,1 @@
+"""Shared by tests: registries and images."""
