@@ -10,4 +10,7 @@ extern PyMethodDef process_methods[];
 /* tree.c: layers onto directories, and directories away */
 extern PyMethodDef tree_methods[];
 
+/* machine.c: for the VMM */
+extern PyMethodDef machine_methods[];
+
 #endif

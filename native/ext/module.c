@@ -4,6 +4,7 @@
 static PyMethodDef *const method_tables[] = {
     process_methods,
     tree_methods,
+    machine_methods,
 };
 
 static int add_methods(PyObject *module)

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -25,6 +26,7 @@ struct spawn {
     int fd_count;
     int cwd;
     bool new_session;
+    int death_signal;
     sigset_t mask;
     int error;
 };
@@ -36,6 +38,8 @@ static int spawn_child(void *argument)
     int high[MAX_FDS], executable;
 
     if (spawn->new_session && setsid() < 0)
+        goto failed;
+    if (spawn->death_signal && prctl(PR_SET_PDEATHSIG, spawn->death_signal) < 0)
         goto failed;
     if (spawn->cwd >= 0 && fchdir(spawn->cwd) < 0)
         goto failed;
@@ -114,22 +118,23 @@ static int copy_fds(PyObject *sequence, int *fds)
 }
 
 PyDoc_STRVAR(spawn_doc,
-"spawn(executable, argv, env, fds, cwd=-1, new_session=False) -> (pid, pidfd)\n\n"
+"spawn(executable, argv, env, fds, cwd=-1, new_session=False, death_signal=0) -> (pid, pidfd)\n\n"
 "Start the program behind descriptor EXECUTABLE. FDS[i] becomes descriptor i of the program and nothing\n"
 "else is inherited. The child shares no fork of the interpreter (CLONE_VM | CLONE_VFORK) and sends no\n"
-"SIGCHLD: only waitid with __WALL, as reap() does, sees it.");
+"SIGCHLD: only waitid with __WALL, as reap() does, sees it. DEATH_SIGNAL is sent to it when the calling\n"
+"thread ends.");
 
 static PyObject *spawn(PyObject *self, PyObject *args, PyObject *kwargs)
 {
-    static char *names[] = {"executable", "argv", "env", "fds", "cwd", "new_session", NULL};
+    static char *names[] = {"executable", "argv", "env", "fds", "cwd", "new_session", "death_signal", NULL};
     struct spawn spawn = {.cwd = -1};
     PyObject *argv, *env, *fd_sequence, *result = NULL;
     int new_session = 0, fds[MAX_FDS], pidfd = -1;
     sigset_t all;
 
     (void)self;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "iOOO|ip", names, &spawn.executable, &argv, &env,
-                                     &fd_sequence, &spawn.cwd, &new_session))
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "iOOO|ipi", names, &spawn.executable, &argv, &env,
+                                     &fd_sequence, &spawn.cwd, &new_session, &spawn.death_signal))
         return NULL;
     char **argv_copy = copy_strings(argv);
     char **env_copy = argv_copy ? copy_strings(env) : NULL;

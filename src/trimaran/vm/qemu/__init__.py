@@ -1,0 +1,1 @@
+"""Microvms on QEMU: with KVM, or by emulation where KVM runs no stock kernel."""
