@@ -1,4 +1,4 @@
-"""V2 and V3: a hostile guest reaches a shared directory and no more, and read-only is enforced on the host."""
+"""V2 and V3: a hostile guest reaches a shared directory and no more; read-only is enforced on the host."""
 
 import errno
 import os

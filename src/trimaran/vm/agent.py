@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import socket
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 from trimaran.errors import GuestError, KernelError, TimedOut
 from trimaran.vm.protocol import WINDOW, Argument, Decoder, Kind, Op, call, frame, reply_parts, u32
@@ -66,7 +66,8 @@ class Agent:
     async def call(self, operation: Op, *arguments: Argument, seconds: float = CALL_SECONDS) -> bytes:
         """Ask for an operation. Raises :class:`CallFailed`, :class:`GuestError`, :class:`TimedOut`."""
         number = next(self._numbers)
-        future = self._calls[number] = self._loop.create_future()
+        future: asyncio.Future[tuple[int, bytes]] = self._loop.create_future()
+        self._calls[number] = future
         try:
             self._send(call(number, operation, arguments))
             status, result = await asyncio.wait_for(future, seconds)
@@ -157,7 +158,8 @@ class Agent:
         self._loop.remove_writer(self._socket)
         self._socket.close()
         error = GuestError("the guest is gone", why=why)
-        for future in (*self._calls.values(), *self._exits.values(), self.ready):
+        waiting: list[asyncio.Future[Any]] = [*self._calls.values(), *self._exits.values(), self.ready]
+        for future in waiting:
             if not future.done():
                 future.set_exception(error)
                 future.exception()
