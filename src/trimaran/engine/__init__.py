@@ -1,1 +1,7 @@
-"""Containers and their life: state, events, logs, health, recovery, garbage collection."""
+"""The engine: containers' life, over the hulls, the images, the networks and the state database."""
+
+from __future__ import annotations
+
+from trimaran.engine.engine import Engine
+
+__all__ = ["Engine"]
