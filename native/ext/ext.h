@@ -13,4 +13,7 @@ extern PyMethodDef tree_methods[];
 /* machine.c: for the VMM */
 extern PyMethodDef machine_methods[];
 
+/* netns.c: sockets in other network namespaces, setns, unshare */
+extern PyMethodDef netns_methods[];
+
 #endif

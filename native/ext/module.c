@@ -5,6 +5,7 @@ static PyMethodDef *const method_tables[] = {
     process_methods,
     tree_methods,
     machine_methods,
+    netns_methods,
 };
 
 static int add_methods(PyObject *module)
