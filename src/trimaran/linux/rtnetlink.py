@@ -23,7 +23,7 @@ from trimaran.linux.netlink import (
 )
 
 AF_UNSPEC, AF_INET, AF_INET6 = 0, 2, 10
-IFF_UP = 0x1
+IFF_UP, _IFF_RUNNING = 0x1, 0x40
 IFNAMSIZ = 16
 
 _RTM_NEWLINK, _RTM_DELLINK, _RTM_GETLINK = 16, 17, 18
@@ -33,7 +33,7 @@ _RTM_NEWROUTE, _RTM_DELROUTE, _RTM_GETROUTE = 24, 25, 26
 _IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_LINK, _IFLA_MASTER = 1, 3, 4, 5, 10
 _IFLA_LINKINFO, _IFLA_NET_NS_FD, _IFLA_IFALIAS = 18, 28, 20
 _IFLA_INFO_KIND, _IFLA_INFO_DATA, _IFLA_INFO_SLAVE_KIND, _IFLA_INFO_SLAVE_DATA = 1, 2, 4, 5
-_IFLA_BRPORT_ISOLATED = 33
+_IFLA_BRPORT_MODE, _IFLA_BRPORT_ISOLATED = 4, 33
 _VETH_INFO_PEER = 1
 _IFLA_MACVLAN_MODE = 1
 _IFLA_IPVLAN_MODE = 1
@@ -53,9 +53,12 @@ _U16 = struct.Struct("=H")
 
 
 class Link:
-    """An interface: its number, name, MAC, MTU, whether it is up, its master's number (0: none) and kind."""
+    """An interface: its number, name, MAC, MTU, master's number (0: none) and kind.
 
-    __slots__ = ("index", "kind", "mac", "master", "mtu", "name", "up")
+    ``up`` says that it was set up, ``running`` that it can carry packets.
+    """
+
+    __slots__ = ("index", "kind", "mac", "master", "mtu", "name", "running", "up")
 
     def __init__(self, payload: bytes) -> None:
         index, flags = _LINK.unpack_from(payload)[2:4]
@@ -66,6 +69,7 @@ class Link:
         self.mtu = int.from_bytes(found.get(_IFLA_MTU, b""), sys.byteorder)
         self.master = int.from_bytes(found.get(_IFLA_MASTER, b""), sys.byteorder)
         self.up = bool(flags & IFF_UP)
+        self.running = bool(flags & _IFF_RUNNING)
         info = attributes(found.get(_IFLA_LINKINFO, b""))
         self.kind = info.get(_IFLA_INFO_KIND, b"").rstrip(b"\0").decode()
 
@@ -148,10 +152,19 @@ def set_master(index: int, master: int) -> Request:
 
 def isolate_port(name: str) -> Request:
     """Let a bridge's port reach the bridge itself, but no other isolated port of it."""
-    isolated = attribute(_IFLA_BRPORT_ISOLATED, b"\1")
-    info = string(_IFLA_INFO_SLAVE_KIND, "bridge") + nested(_IFLA_INFO_SLAVE_DATA, isolated)
-    payload = _link_header() + string(_IFLA_IFNAME, name) + nested(_IFLA_LINKINFO, info)
-    return Request(_RTM_NEWLINK, 0, payload, f"isolate bridge port {name}")
+    return _set_port(name, _IFLA_BRPORT_ISOLATED)
+
+
+def hairpin_port(name: str) -> Request:
+    """Let a bridge's port get back what came in by it."""
+    return _set_port(name, _IFLA_BRPORT_MODE)
+
+
+def _set_port(name: str, flag: int) -> Request:
+    data = nested(_IFLA_INFO_SLAVE_DATA, attribute(flag, b"\1"))
+    info = nested(_IFLA_LINKINFO, string(_IFLA_INFO_SLAVE_KIND, "bridge"), data)
+    payload = _link_header() + string(_IFLA_IFNAME, name) + info
+    return Request(_RTM_NEWLINK, 0, payload, f"set up bridge port {name}")
 
 
 def set_alias(index: int, alias: str) -> Request:

@@ -6,6 +6,7 @@ Bridges and the table are made anew whenever one is found missing (a reboot, a f
 from __future__ import annotations
 
 import errno
+import time
 from collections.abc import Callable, Sequence
 
 from trimaran.errors import KernelError
@@ -17,6 +18,7 @@ from trimaran.network.model import Endpoint, Network, PublishedPort
 from trimaran.state import Database
 
 _LOOPBACK = 1
+_RUNNING_TRIES, _RUNNING_PAUSE = 100, 0.0005
 
 
 class Bridges:
@@ -146,6 +148,7 @@ class Bridges:
                 netlink.send(rt.isolate_port(endpoint.host_interface))
         self._step(f"set up {endpoint.interface}")
         configure(netns, network, endpoint, families)
+        _wait_until_running(endpoint.host_interface)
 
     def disconnect(self, endpoint: Endpoint) -> None:
         """Remove an endpoint's link; one that is gone already is no error."""
@@ -159,6 +162,10 @@ class Bridges:
         if not ports:
             return
         self._step("publish ports")
+        with Netlink() as netlink:
+            # Where bridged packets pass the IP rules (br_netfilter), a container's packet to its own
+            # published port is turned round inside the bridge.
+            netlink.send(rt.hairpin_port(endpoint.host_interface))
         with self._lock.shared(), nftables.open_nftables() as netfilter:
             elements = [rules.port_element(port, endpoint) for port in ports]
             nftables.add_elements(netfilter, self.table, elements)
@@ -200,6 +207,20 @@ def loopback_up(netns: int) -> None:
     """Set the namespace's loopback link up."""
     with Netlink(netns=netns) as inside:
         inside.send(rt.set_link(_LOOPBACK, up=True))
+
+
+def _wait_until_running(name: str) -> None:
+    """Wait until the bridge forwards for a port: it does from the kernel's link watch on, a moment later.
+
+    A packet sent before would be lost, and with it a second until the address is asked for again.
+    """
+    with Netlink() as netlink:
+        for _ in range(_RUNNING_TRIES):
+            # Kernels from 6.8 on bring the link watch up to date for this question.
+            link = rt.find_link(netlink, name)
+            if link is None or link.running:
+                return
+            time.sleep(_RUNNING_PAUSE)
 
 
 def _delete_link(netlink: Netlink, name: str) -> None:

@@ -52,7 +52,8 @@ def _range(text: str, value: str) -> tuple[int, int]:
         start, end = int(first), int(last) if dash else int(first)
     except ValueError:
         raise _bad_port(text, f"{value!r} is no port") from None
-    if not first.isdecimal() or not 1 <= start <= end <= 65535:
+    digits = first.isascii() and first.isdigit()
+    if not digits or not 1 <= start <= end <= 65535:
         raise _bad_port(text, f"{value!r} is not within 1 to 65535")
     return start, end - start + 1
 

@@ -84,17 +84,30 @@ def _refused(port: PublishedPort, address: str, error: OSError) -> Exception:
 
 def holder_of(port: PublishedPort) -> str:
     """The process that has a socket on the port, as ``NAME (process PID)``; "" if it cannot be found."""
-    inodes = _socket_inodes(port)
+    wanted = {f"socket:[{inode}]" for inode in _socket_inodes(port)}
     for pid in filter(str.isdecimal, os.listdir("/proc")):
-        try:
-            for fd in os.listdir(f"/proc/{pid}/fd"):
-                link = os.readlink(f"/proc/{pid}/fd/{fd}")
-                if link.startswith("socket:[") and link[8:-1] in inodes:
-                    with open(f"/proc/{pid}/comm", encoding="utf-8", errors="replace") as file:
-                        return f"{file.read().strip()} (process {pid})"
-        except (FileNotFoundError, ProcessLookupError, PermissionError):
-            continue
+        if wanted & _open_files(pid):
+            try:
+                with open(f"/proc/{pid}/comm", encoding="utf-8", errors="replace") as file:
+                    return f"{file.read().strip()} (process {pid})"
+            except OSError:
+                # It has ended meanwhile.
+                return f"process {pid}"
     return ""
+
+
+def _open_files(pid: str) -> set[str]:
+    """Where a process's descriptors lead; nothing for one that has ended or is not ours to see."""
+    found = set()
+    try:
+        for fd in os.listdir(f"/proc/{pid}/fd"):
+            try:
+                found.add(os.readlink(f"/proc/{pid}/fd/{fd}"))
+            except FileNotFoundError:
+                continue
+    except OSError:
+        pass
+    return found
 
 
 def _socket_inodes(port: PublishedPort) -> set[str]:

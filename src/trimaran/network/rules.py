@@ -35,7 +35,7 @@ _STATIC = """
   fib daddr type local jump publish
  }
  chain output {
-  type nat hook output priority dstnat; policy accept;
+  type nat hook output priority -100; policy accept;
   fib daddr type local jump publish
  }
 """
@@ -56,6 +56,7 @@ def ruleset(table: str, networks: Sequence[Network], ports: Iterable[tuple[Publi
             "inet_proto . inet_service" if name.endswith("any") else f"{address} . inet_proto . inet_service"
         )
         lines += _set(f"map {name}", f"{kind} : {address} . inet_service", members)
+    lines.append(_STATIC.strip("\n"))
     lines += [" chain postrouting {", "  type nat hook postrouting priority srcnat; policy accept;"]
     lines += [line for network in bridges for line in _postrouting(network)]
     lines += [" }", " chain forward {", "  type filter hook forward priority filter; policy accept;"]
