@@ -9,6 +9,10 @@
 extern PyMethodDef process_methods[];
 /* tree.c: layers onto directories, and directories away */
 extern PyMethodDef tree_methods[];
+/* mount.c: mounts and paths by descriptor */
+extern PyMethodDef mount_methods[];
+/* disk.c: quotas, syncfs */
+extern PyMethodDef disk_methods[];
 
 /* machine.c: for the VMM */
 extern PyMethodDef machine_methods[];

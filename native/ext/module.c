@@ -6,6 +6,8 @@ static PyMethodDef *const method_tables[] = {
     tree_methods,
     machine_methods,
     netns_methods,
+    mount_methods,
+    disk_methods,
 };
 
 static int add_methods(PyObject *module)

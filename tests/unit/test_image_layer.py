@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.layers import DAY, directory, hard_link, member, stream, symlink
+from tests.support.layers import DAY, directory, hard_link, member, stream, symlink
 
 from trimaran.errors import ImageError
 from trimaran.image.layer import LayerResult, LayerUnpacker, UnpackOptions, unpack

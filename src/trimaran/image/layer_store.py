@@ -1,0 +1,80 @@
+"""From a stream to a visible layer: the applier and a snapshotter behind the contract that a pull knows."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+
+from trimaran.image.layer import LayerResult, LayerUnpacker, UnpackOptions
+from trimaran.snapshot import Draft, LayerFacts, Snapshotter
+
+
+class UnpackedLayer:
+    """One layer in the making (:class:`trimaran.image.layers.LayerSink`)."""
+
+    def __init__(self, snapshotter: Snapshotter, draft: Draft, options: UnpackOptions | None) -> None:
+        self._snapshotter = snapshotter
+        self._draft = draft
+        self._result: LayerResult | None = None
+        fd = os.open(draft.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            self._unpacker = LayerUnpacker(fd, options)
+        finally:
+            os.close(fd)
+
+    def feed(self, data: memoryview) -> None:
+        """Take the next part of the uncompressed tar stream, without the GIL."""
+        self._unpacker.feed(data)
+
+    def finish(self) -> None:
+        """The stream has ended. Raises ImageError if it is cut off."""
+        self._result = self._unpacker.finish()
+
+    def commit(self) -> None:
+        """Make the layer visible; its parent is. Raises ImageError for a hard link that leads nowhere."""
+        if self._result is None:
+            raise ValueError("the layer is not finished")
+        result = self._result
+        facts = LayerFacts(result.size, result.entries, result.implicit, result.links, result.opaque)
+        self._snapshotter.commit_layer(self._draft, facts)
+
+    def abort(self) -> None:
+        """Remove what has been made; idempotent."""
+        self._unpacker.close()
+        self._snapshotter.abort_layer(self._draft)
+
+
+class UnpackedLayers:
+    """The layers of a snapshotter (:class:`trimaran.image.layers.LayerStore`).
+
+    ``waiting`` is called now and then while another process unpacks the same layer, and may raise.
+    """
+
+    def __init__(
+        self,
+        snapshotter: Snapshotter,
+        options: UnpackOptions | None = None,
+        waiting: Callable[[], None] | None = None,
+    ) -> None:
+        self._snapshotter = snapshotter
+        self._options = options
+        self._waiting = waiting
+
+    def begin(self, chain_id: str, parent: str | None) -> UnpackedLayer | None:
+        """Begin to unpack a layer; None if it is there."""
+        draft = self._snapshotter.prepare_layer(chain_id, parent, self._waiting)
+        if draft is None:
+            return None
+        try:
+            return UnpackedLayer(self._snapshotter, draft, self._options)
+        except BaseException:
+            self._snapshotter.abort_layer(draft)
+            raise
+
+    def layers(self) -> Sequence[str]:
+        """The chain IDs of all layers, children before their parents."""
+        return self._snapshotter.layers()
+
+    def remove_layer(self, chain_id: str) -> int:
+        """Remove a layer that nothing uses; returns the bytes that its stream had."""
+        return self._snapshotter.remove_layer(chain_id)

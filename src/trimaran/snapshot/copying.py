@@ -1,0 +1,132 @@
+"""Copying files and directories between layers, by descriptor: content, owner, attributes, mode, times."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+
+from trimaran.linux.mounts import open_beneath
+
+# What an attribute's name begins with if it belongs to overlayfs, and not to the file.
+OVERLAY_ATTRIBUTES = ("trusted.overlay.", "user.overlay.")
+_CHUNK = 1 << 30
+
+
+def copy_metadata(source: int, target: int) -> None:
+    """Owner, attributes, mode and times from one open file or directory to another. Raises OSError."""
+    status = os.fstat(source)
+    _change_owner(target, status)
+    copy_attributes(source, target)
+    os.chmod(target, stat.S_IMODE(status.st_mode))
+    os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def _change_owner(target: int, status: os.stat_result) -> None:
+    try:
+        os.chown(target, status.st_uid, status.st_gid)
+    except PermissionError:
+        # An ordinary user's layers belong to him altogether.
+        if os.geteuid() == 0:
+            raise
+
+
+def copy_attributes(source: int, target: int) -> None:
+    """Extended attributes, save those of overlayfs and those that the file system does not take."""
+    try:
+        names = os.listxattr(source)
+    except OSError as error:
+        if error.errno == errno.ENOTSUP:
+            return
+        raise
+    for name in names:
+        if name.startswith(OVERLAY_ATTRIBUTES):
+            continue
+        try:
+            os.setxattr(target, name, os.getxattr(source, name))
+        except OSError as error:
+            if error.errno not in (errno.ENOTSUP, errno.EPERM):
+                raise
+
+
+def copy_content(source: int, target: int) -> None:
+    """What a regular file holds, keeping its holes. Raises OSError."""
+    size = os.fstat(source).st_size
+    at = 0
+    while at < size:
+        try:
+            start = os.lseek(source, at, os.SEEK_DATA)
+        except OSError as error:
+            if error.errno == errno.ENXIO:
+                break
+            raise
+        end = os.lseek(source, start, os.SEEK_HOLE)
+        _copy_range(source, target, start, end)
+        at = end
+    os.ftruncate(target, size)
+
+
+def _copy_range(source: int, target: int, start: int, end: int) -> None:
+    while start < end:
+        try:
+            copied = os.copy_file_range(source, target, min(end - start, _CHUNK), start, start)
+        except OSError as error:
+            if error.errno not in (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):
+                raise
+            copied = os.pwrite(target, os.pread(source, min(end - start, 1 << 20), start), start)
+        if not copied:
+            return
+        start += copied
+
+
+def copy_file(source_root: int, target_root: int, path: bytes) -> None:
+    """Copy one regular file or symbolic link to the same path below another directory. Raises OSError."""
+    above, name = os.path.split(path)
+    source_parent = target_parent = -1
+    try:
+        source_parent = open_beneath(source_root, above, os.O_PATH | os.O_DIRECTORY)
+        target_parent = open_beneath(target_root, above, os.O_PATH | os.O_DIRECTORY)
+        copy_entry(source_parent, target_parent, name)
+    finally:
+        for fd in (source_parent, target_parent):
+            if fd >= 0:
+                os.close(fd)
+
+
+def copy_entry(source_parent: int, target_parent: int, name: bytes) -> None:
+    """Copy one entry that is no directory from one directory to another. Raises OSError."""
+    status = os.stat(name, dir_fd=source_parent, follow_symlinks=False)
+    if not stat.S_ISREG(status.st_mode):
+        _copy_special(source_parent, target_parent, name, status)
+        return
+    source = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=source_parent)
+    try:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        target = os.open(name, flags, 0o600, dir_fd=target_parent)
+        try:
+            copy_content(source, target)
+            copy_metadata(source, target)
+        finally:
+            os.close(target)
+    finally:
+        os.close(source)
+
+
+def _copy_special(source_parent: int, target_parent: int, name: bytes, status: os.stat_result) -> None:
+    if stat.S_ISLNK(status.st_mode):
+        os.symlink(os.readlink(name, dir_fd=source_parent), name, dir_fd=target_parent)
+    else:
+        os.mknod(name, status.st_mode, status.st_rdev, dir_fd=target_parent)
+    try:
+        os.chown(name, status.st_uid, status.st_gid, dir_fd=target_parent, follow_symlinks=False)
+    except PermissionError:
+        if os.geteuid() == 0:
+            raise
+    if not stat.S_ISLNK(status.st_mode):
+        fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=target_parent)
+        try:
+            os.chmod(f"/proc/self/fd/{fd}", stat.S_IMODE(status.st_mode))
+        finally:
+            os.close(fd)
+    times = (status.st_atime_ns, status.st_mtime_ns)
+    os.utime(name, ns=times, dir_fd=target_parent, follow_symlinks=False)

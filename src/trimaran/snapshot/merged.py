@@ -1,0 +1,131 @@
+"""Looking through a stack of layer directories as overlayfs does, without mounting it.
+
+The layers come from images, so every path is opened by descriptor and no link is followed.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Sequence
+from types import TracebackType
+
+from trimaran.linux.mounts import open_beneath
+
+OPAQUE = ("trusted.overlay.opaque", "user.overlay.opaque")
+
+
+def is_whiteout(status: os.stat_result) -> bool:
+    """Whether this says that a name is gone from the layers below."""
+    return stat.S_ISCHR(status.st_mode) and status.st_rdev == 0
+
+
+def is_opaque(directory: int) -> bool:
+    """Whether the directory hides those of its path in the layers below."""
+    for name in OPAQUE:
+        try:
+            if os.getxattr(directory, name) == b"y":
+                return True
+        except OSError as error:
+            if error.errno not in (errno.ENODATA, errno.ENOTSUP, errno.EPERM):
+                raise
+    return False
+
+
+class Merged:
+    """Layer directories, the uppermost first, as one tree. Paths are relative, "" is the root."""
+
+    def __init__(self, layers: Sequence[str]) -> None:
+        self._fds: list[int] = []
+        self._directories: dict[bytes, tuple[int, ...]] = {b"": tuple(range(len(layers)))}
+        try:
+            for path in layers:
+                self._fds.append(os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+        except OSError:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Let go of the layers."""
+        for fd in self._fds:
+            os.close(fd)
+        self._fds.clear()
+
+    def __enter__(self) -> Merged:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def fd(self, layer: int) -> int:
+        """The directory of a layer, by its index."""
+        return self._fds[layer]
+
+    def directories(self, path: bytes) -> tuple[int, ...]:
+        """Indices of the layers whose directories make up this one; empty if it is no directory."""
+        known = self._directories.get(path)
+        if known is None:
+            known = self._directories[path] = tuple(self._merge(path))
+        return known
+
+    def find(self, path: bytes) -> tuple[int, os.stat_result] | None:
+        """The layer that the file or directory at this path comes from, and its status."""
+        parent = os.path.dirname(path)
+        for layer in self.directories(parent):
+            status = self.status(layer, path)
+            if status is not None:
+                return None if is_whiteout(status) else (layer, status)
+        return None
+
+    def status(self, layer: int, path: bytes) -> os.stat_result | None:
+        """What one layer has at this path, be it a whiteout; None if nothing."""
+        try:
+            fd = open_beneath(self._fds[layer], path, os.O_PATH)
+        except OSError as error:
+            if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+                return None
+            raise
+        try:
+            return os.fstat(fd)
+        finally:
+            os.close(fd)
+
+    def names(self, path: bytes) -> set[bytes]:
+        """What a directory holds."""
+        seen: dict[bytes, bool] = {}
+        for layer in self.directories(path):
+            directory = open_beneath(self._fds[layer], path, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                for name in os.listdir(directory):
+                    status = os.stat(name, dir_fd=directory, follow_symlinks=False)
+                    seen.setdefault(os.fsencode(name), not is_whiteout(status))
+            finally:
+                os.close(directory)
+        return {name for name, there in seen.items() if there}
+
+    def forget(self, path: bytes) -> None:
+        """A directory has been made at this path."""
+        self._directories.pop(path, None)
+
+    def _merge(self, path: bytes) -> list[int]:
+        found: list[int] = []
+        for layer in self.directories(os.path.dirname(path)):
+            status = self.status(layer, path)
+            if status is None:
+                continue
+            if not stat.S_ISDIR(status.st_mode):
+                break
+            found.append(layer)
+            if self._opaque(layer, path):
+                break
+        return found
+
+    def _opaque(self, layer: int, path: bytes) -> bool:
+        fd = open_beneath(self._fds[layer], path, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            return is_opaque(fd)
+        finally:
+            os.close(fd)
