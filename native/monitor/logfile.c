@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 /* How many files more than asked for are kept for a reader that holds one of them (flock(2)). */
-enum { MAX_HELD = 16 };
+enum { MAX_HELD = 32 };
 
 /* A link, or a name that something else shares, is not written to: the directory may be another's. */
 int logfile_open(struct logfile *file)

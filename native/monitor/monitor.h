@@ -120,6 +120,7 @@ void peer_resize(unsigned rows, unsigned columns);
 void peer_on_packet(struct source *source, uint32_t events);
 void peer_on_exit(struct source *source, uint32_t events);
 void peer_on_command_exit(struct source *source, uint32_t events);
+void peer_read_last_words(void);
 void peer_reap_orphans(void);
 
 int console_listen(const char *name);

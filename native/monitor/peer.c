@@ -123,7 +123,7 @@ void peer_on_packet(struct source *source, uint32_t events)
 }
 
 /* What the peer said before it ended is still in the socket, and comes before its end. */
-static void read_last_words(void)
+void peer_read_last_words(void)
 {
     while (peer.socket.fd >= 0) {
         char text[MAX_TEXT];
@@ -147,7 +147,7 @@ void peer_on_exit(struct source *source, uint32_t events)
     if (waitid(P_PIDFD, (id_t)source->fd, &info, WEXITED | WNOHANG | __WALL) < 0 || !info.si_pid)
         return;
     loop_remove(source);
-    read_last_words();
+    peer_read_last_words();
     bool killed = info.si_code != CLD_EXITED;
     int code = killed ? 128 + info.si_status : info.si_status;
     if (!peer.ready) {
@@ -181,7 +181,7 @@ void peer_on_command_exit(struct source *source, uint32_t events)
     if (waitid(P_PIDFD, (id_t)source->fd, &info, WEXITED | WNOHANG | __WALL) < 0 || !info.si_pid)
         return;
     loop_remove(source);
-    read_last_words();
+    peer_read_last_words();
     loop_remove(&peer.socket);
     if (info.si_code != CLD_EXITED || info.si_status) {
         snprintf(text, sizeof text, "-1 ended %d %d", ECHILD, info.si_status);

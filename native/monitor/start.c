@@ -1,6 +1,7 @@
-/* Getting a peer: by starting a command, or by connecting to a server. */
+/* Getting a peer: by executing a plan, by starting a command, or by connecting to a server. */
 #define _GNU_SOURCE
 #include "monitor.h"
+#include "plan.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -117,6 +118,41 @@ static int start_connection(const struct launch *launch, struct child_stdio *std
     return loop_add(&peer.socket, fd, EPOLLIN, peer_on_packet);
 }
 
+static int fail_plan(const struct plan_error *error)
+{
+    char text[MAX_TEXT];
+
+    snprintf(text, sizeof text, "%d %s %d %s", error->index, error->step, error->error, error->path);
+    tell_failed(text);
+    return -1;
+}
+
+/* The new process is our child, and the other end of the socket is in its hands alone. */
+static int start_plan(const struct launch *launch, struct child_stdio *stdio)
+{
+    struct plan_inputs inputs = {.listener = -1};
+    struct plan_error error;
+    struct plan *plan;
+    int ends[2], pidfd;
+
+    memcpy(inputs.stdio, stdio->fds, sizeof inputs.stdio);
+    if (plan_load(&plan, (int)launch->plan, &error) < 0)
+        return fail_plan(&error);
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0)
+        return fail("socketpair", "");
+    inputs.peer = ends[1];
+    peer.pid = peer.child = plan_start(plan, &inputs, &pidfd, &error);
+    plan_free(plan);
+    close(ends[1]);
+    if (loop_add(&peer.socket, ends[0], EPOLLIN, peer_on_packet) < 0)
+        return fail("epoll_ctl", "");
+    if (peer.pid < 0) {
+        peer_read_last_words();
+        return fail_plan(&error);
+    }
+    return loop_add(&peer.process, pidfd, EPOLLIN, peer_on_exit) < 0 ? fail("epoll_ctl", "") : 0;
+}
+
 /* On failure everyone has been told. */
 int peer_start(const struct launch *launch, struct child_stdio *stdio)
 {
@@ -126,7 +162,6 @@ int peer_start(const struct launch *launch, struct child_stdio *stdio)
     case MODE_CONNECT:
         return start_connection(launch, stdio);
     default:
-        errno = ENOSYS;
-        return fail("mode", "plan");
+        return start_plan(launch, stdio);
     }
 }
