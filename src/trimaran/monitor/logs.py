@@ -128,28 +128,24 @@ class LogReader:
 
     def _back(self, file: BinaryIO, lines: int) -> tuple[int, int]:
         """The offset ``lines`` complete lines before the end; how many lines were missing."""
-        end = file.seek(0, os.SEEK_END)
+        at = file.seek(0, os.SEEK_END)
         if lines <= 0:
-            return end, 0
-        at, rest, first = end, b"", True
+            return at, 0
+        rest = b""
         while at > 0:
             step = min(BLOCK, at)
             at -= step
             file.seek(at)
-            rest = file.read(step) + rest
-            records = rest.split(b"\n")
-            # The first piece may be cut off: it waits for the block before it.
-            rest, position = records[0], at + len(rest)
-            for record in records[:0:-1]:
-                position -= len(record)
-                if not first and self._ends_line(record):
-                    lines -= 1
-                    if lines < 0:
-                        return position + len(record) + 1, 0
-                first = first and not record
-                position -= 1
-            first = False
-        return (0, lines - 1) if self._ends_line(rest) else (0, lines)
+            *records, cut = (file.read(step) + rest).split(b"\n")
+            # Without a line end: of the newest record, which is still being written, or read next time.
+            position = at + sum(map(len, records)) + len(records)
+            whole = records if at == 0 else records[1:]
+            for record in reversed(whole):
+                if self._ends_line(record) and (lines := lines - 1) < 0:
+                    return position, 0
+                position -= len(record) + 1
+            rest = records[0] + b"\n" if records else cut
+        return 0, lines
 
     def _ends_line(self, record: bytes) -> bool:
         return self._line_end in record if self._line_end != b" F " else record.split(b" ", 3)[2:3] == [b"F"]
