@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 enum format { NONE, CRI, JSON };
-enum { ROOM = 64 * 1024, MAX_STAMP = 96, MAX_ESCAPE = 6, MAX_HEADER = 256 };
+enum { ROOM = 32 * 1024, MAX_STAMP = 96, MAX_ESCAPE = 6, MAX_HEADER = 256 };
 
 static struct logfile file = {.fd = -1};
 static enum format format;
@@ -30,8 +30,7 @@ static void flush(void)
 {
     if (!used)
         return;
-    if (logfile_append(&file, out, used))
-        file.lost += used;
+    file.lost += used - logfile_append(&file, out, used);
     used = 0;
 }
 
@@ -60,7 +59,7 @@ static void reserve(size_t size)
         if (file.size && logfile_rotate(&file))
             file.limit = 0;
     }
-    if (used + size > ROOM)
+    if (used + size > ROOM || file.lost)
         flush();
     if (file.lost)
         put_loss();

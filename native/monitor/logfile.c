@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -32,18 +33,27 @@ int logfile_open(struct logfile *file)
     return 0;
 }
 
-/* All of it or nothing: a record is never torn by a full disk. */
-int logfile_append(struct logfile *file, const char *data, size_t size)
+/* Returns how much was written: records (lines) that do not fit on a full disk are left out, none is torn. */
+size_t logfile_append(struct logfile *file, const char *data, size_t size)
 {
-    if (file->fd < 0)
-        return -1;
-    if (write_all(file->fd, data, size) == 0) {
-        file->size += size;
-        return 0;
+    size_t written = 0;
+
+    while (file->fd >= 0 && written < size) {
+        ssize_t n = write(file->fd, data + written, size - written);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            break;
+        written += (size_t)n;
     }
-    if (ftruncate(file->fd, (off_t)file->size) < 0)
-        file->size = (uint64_t)lseek(file->fd, 0, SEEK_END);
-    return -1;
+    if (written < size) {
+        const char *end = memrchr(data, '\n', written);
+        written = end ? (size_t)(end - data) + 1 : 0;
+        if (file->fd < 0 || ftruncate(file->fd, (off_t)(file->size + written)) < 0)
+            return written;
+    }
+    file->size += written;
+    return written;
 }
 
 static void numbered(char *buffer, size_t size, const struct logfile *file, unsigned number)

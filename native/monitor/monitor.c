@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -223,6 +224,16 @@ static void let_go(int null, int given_end, struct child_stdio *stdio)
         syscall(SYS_close_range, FIRST_GIVEN_FD, given_end - 1, 0);
 }
 
+/* What only the start needed of the program's pages; what is needed again comes back by itself. */
+static void forget_start(void)
+{
+    extern char __executable_start[], etext[];
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    uintptr_t from = (uintptr_t)__executable_start & ~(page - 1), to = (uintptr_t)etext & ~(page - 1);
+
+    madvise((void *)from, to - from, MADV_DONTNEED);
+}
+
 static void report_ready(struct source *source, uint32_t events)
 {
     char text[64];
@@ -243,6 +254,7 @@ static int watch(struct source *report)
     loop_open();
     if (loop_add(report, REPORT_FD, EPOLLIN, report_ready) < 0)
         return 1;
+    forget_start();
     for (;;) {
         if (children_changed) {
             children_changed = 0;

@@ -8,7 +8,7 @@
 #include <sys/types.h>
 
 enum { REPORT_FD = 4, STATE_FD = 5, FIRST_GIVEN_FD = 6 };
-enum { CHUNK = 32 * 1024, MAX_TEXT = 4608 };
+enum { CHUNK = 16 * 1024, MAX_TEXT = 4608 };
 
 /* loop.c: one epoll set; a source is a descriptor and the function that is called when it is ready. */
 
@@ -64,7 +64,7 @@ struct logfile {
 };
 
 int logfile_open(struct logfile *file);
-int logfile_append(struct logfile *file, const char *data, size_t size);
+size_t logfile_append(struct logfile *file, const char *data, size_t size);
 int logfile_rotate(struct logfile *file);
 
 /* streams.c: the output of the process, to the log and the clients; and its input. */

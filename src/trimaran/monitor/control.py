@@ -12,7 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-CHUNK = 32 * 1024
+CHUNK = 16 * 1024
 """The most bytes in one packet of input or output."""
 
 
