@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 
+from trimaran.linux.processes import start_time
+
 
 class Intent:
     """One announced change. ``kind`` names the step, ``subject`` its object, ``payload`` is JSON data."""
@@ -26,16 +28,6 @@ def boot_id() -> str:
     """The identity of this boot of the host: proc(5), /proc/sys/kernel/random/boot_id."""
     with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
         return file.read().strip()
-
-
-def start_time(pid: int) -> int | None:
-    """When a process started, in clock ticks since boot (field 22 of proc(5) stat); None if there is none."""
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            text = file.read()
-    except (FileNotFoundError, ProcessLookupError):
-        return None
-    return int(text[text.rindex(b")") + 2 :].split()[19])
 
 
 _identity: tuple[int, str] | None = None

@@ -1,0 +1,1 @@
+"""The commands of trimaran-oci. Each module has ``run(context, name, words) -> exit status``."""

@@ -1,0 +1,281 @@
+"""The OCI life cycle of native containers: create, start, state, kill, delete (runtime.md, "Operations")."""
+
+from __future__ import annotations
+
+import os
+
+from trimaran.errors import Conflict, KernelError, NotFound, PlanError, TrimaranError
+from trimaran.linux import files, processes, sockets
+from trimaran.plan import wire
+from trimaran.runtime import cgroup_files, launch, prepare
+from trimaran.spec import jsonio, validate
+from trimaran.spec.runtime import Config
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from trimaran.plan.build import Overlay
+    from trimaran.runtime.launch import Launched
+    from trimaran.runtime.store import Entry, Store
+
+OCI_VERSION = "1.3.0"
+SIGKILL = 9
+
+
+class CreateOptions:
+    """How a container is to be created, besides its configuration.
+
+    ``stdio``: descriptors of the first process's streams; ``preserve``: descriptors from 3 on that it
+    inherits too; ``console_socket``: where the terminal's master goes; ``overlay``: the root's layers,
+    instead of ``root.path``.
+    """
+
+    def __init__(
+        self,
+        *,
+        stdio: tuple[int, int, int] = (0, 1, 2),
+        preserve: int = 0,
+        console_socket: str = "",
+        pidfd_socket: str = "",
+        pid_file: str = "",
+        no_pivot: bool = False,
+        new_keyring: bool = True,
+        systemd_cgroup: bool = False,
+        overlay: Overlay | None = None,
+    ) -> None:
+        self.stdio = stdio
+        self.preserve = preserve
+        self.console_socket = console_socket
+        self.pidfd_socket = pidfd_socket
+        self.pid_file = pid_file
+        self.no_pivot = no_pivot
+        self.new_keyring = new_keyring
+        self.systemd_cgroup = systemd_cgroup
+        self.overlay = overlay
+
+
+def read_config(bundle: str) -> bytes:
+    """The bytes of a bundle's config.json. Raises NotFound, TrimaranError."""
+    try:
+        directory = os.open(bundle, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise NotFound(f"the bundle {bundle} cannot be opened", why=os.strerror(error.errno or 0)) from None
+    try:
+        return files.read_whole(directory, "config.json", jsonio.MAX_BYTES + 1)
+    except FileNotFoundError:
+        raise NotFound(
+            f"the bundle {bundle} has no config.json", hint="trimaran-oci spec writes one to start from"
+        ) from None
+    except OSError as error:
+        raise KernelError("open", error.errno or 0, f"{bundle}/config.json") from None
+    finally:
+        os.close(directory)
+
+
+def create(store: Store, id: str, bundle: str, options: CreateOptions) -> tuple[Launched, list[str]]:
+    """Make a container; its first process waits for :func:`start`. Returns it, and warnings.
+
+    All or nothing: when this raises, no trace is left.
+    """
+    bundle = os.path.abspath(bundle)
+    data = read_config(bundle)
+    config = Config.parse(jsonio.parse(data))
+    warnings = validate.check(config)
+    with store.create(id) as entry:
+        try:
+            files.write_whole(entry.directory, "config.json", data)
+            launched = _make(entry, config, bundle, options, warnings)
+        except BaseException:
+            _undo(store, entry)
+            raise
+    return launched, warnings
+
+
+def _make(entry: Entry, config: Config, bundle: str, options: CreateOptions, warnings: list[str]) -> Launched:
+    prepared = prepare.container(entry.id, bundle, config, options)
+    warnings += prepared.plan.warnings
+    state: dict[str, object] = {
+        "ociVersion": config.oci_version,
+        "id": entry.id,
+        "bundle": bundle,
+        "rootfs": prepared.rootfs,
+        "created": _now(),
+        "owner": "",
+        "annotations": config.annotations,
+        "cgroups": prepared.cgroups,
+        "pid": 0,
+        "started": 0,
+    }
+    # Written before anything is made, so that an interrupted create can be cleaned up by delete.
+    entry.write(state)
+    listener = sockets.listen(entry.directory, "start")
+    try:
+        launched = launch.launch(
+            prepared.plan,
+            wire.encode(prepared.plan),
+            stdio=options.stdio,
+            listener=listener,
+            preserve=options.preserve,
+        )
+    finally:
+        os.close(listener)
+    try:
+        state["pid"] = launched.pid
+        state["started"] = processes.start_time(launched.pid) or 0
+        entry.write(state)
+        _hand_over(launched, options)
+    except BaseException:
+        launch.discard(launched)
+        raise
+    return launched
+
+
+def _hand_over(launched: Launched, options: CreateOptions) -> None:
+    """Give the caller what it asked for: the terminal, the PID."""
+    if options.console_socket and launched.console >= 0:
+        try:
+            sockets.send_descriptor(options.console_socket, b"/dev/ptmx", launched.console)
+        except OSError as error:
+            raise KernelError("connect", error.errno or 0, options.console_socket) from None
+        os.close(launched.console)
+        launched.console = -1
+    if options.pidfd_socket:
+        pidfd = launched.children[-1]
+        try:
+            sockets.send_descriptor(options.pidfd_socket, b"pidfd", pidfd)
+        except OSError as error:
+            raise KernelError("connect", error.errno or 0, options.pidfd_socket) from None
+    if options.pid_file:
+        write_pid_file(options.pid_file, launched.pid)
+
+
+def write_pid_file(path: str, pid: int) -> None:
+    """Write a PID where the caller wants it; readers never see half of it."""
+    directory, _, name = path.rpartition("/")
+    try:
+        fd = os.open(directory or ("/" if path.startswith("/") else "."), os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            files.write_whole(fd, name, str(pid).encode())
+        finally:
+            os.close(fd)
+    except OSError as error:
+        raise KernelError("write", error.errno or 0, path, message=f"cannot write the pid file {path}") from None
+
+
+def _undo(store: Store, entry: Entry) -> None:
+    try:
+        paths = entry.read()["cgroups"]
+    except TrimaranError:
+        paths = []
+    cgroup_files.remove(paths)
+    store.remove(entry)
+
+
+def _now() -> str:
+    """This instant in RFC 3339, to the microsecond, UTC."""
+    import time
+
+    seconds = time.time_ns()
+    whole, rest = divmod(seconds, 1_000_000_000)
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(whole)) + f".{rest // 1000:06d}Z"
+
+
+def status(entry: Entry, state: dict[str, Any]) -> str:
+    """``created``, ``running``, ``paused`` or ``stopped``: what the host says, not what was noted."""
+    if not processes.alive(state["pid"], state["started"]):
+        return "stopped"
+    try:
+        os.stat("start", dir_fd=entry.directory, follow_symlinks=False)
+        return "created"
+    except FileNotFoundError:
+        return "paused" if cgroup_files.frozen(state["cgroups"]) else "running"
+
+
+def oci_state(entry: Entry) -> dict[str, object]:
+    """The state as the specification wants it (runtime.md, "State"), with runc's additions."""
+    state = entry.read()
+    now = status(entry, state)
+    return {
+        "ociVersion": state["ociVersion"],
+        "id": entry.id,
+        "pid": 0 if now == "stopped" else state["pid"],
+        "status": now,
+        "bundle": state["bundle"],
+        "rootfs": state["rootfs"],
+        "created": state["created"],
+        **({"annotations": state["annotations"]} if state["annotations"] else {}),
+        "owner": state["owner"],
+    }
+
+
+def start(store: Store, id: str) -> None:
+    """Let a created container execute its program; returns when it has.
+
+    Raises Conflict in any other state, CommandNotFound, CommandNotExecutable or PlanError if the program
+    could not be executed (the container is stopped then).
+    """
+    with store.open(id, locked=True) as entry:
+        state = entry.read()
+        now = status(entry, state)
+        if now != "created":
+            raise Conflict(f"container {id} cannot be started", why=f"it is {now}, not created")
+        peer = sockets.connect(entry.directory, "start")
+        try:
+            os.unlink("start", dir_fd=entry.directory)
+            peer.send(b"start")
+            report, _ = peer.receive()
+        finally:
+            peer.close()
+        if report.startswith(b"error "):
+            raise launch.explain(None, report.decode("utf-8", "replace")[6:])
+        _hooks(entry, "poststart", SIGKILL)
+
+
+def _hooks(entry: Entry, kind: str, on_failure: int = 0) -> None:
+    raise NotImplementedError
+
+
+def kill(store: Store, id: str, signal: int, *, all: bool = False) -> None:
+    """Send a signal to the first process, or to every process. Raises Conflict if the container is stopped."""
+    with store.open(id) as entry:
+        state = entry.read()
+        if all:
+            cgroup_files.signal_all(state["cgroups"], signal)
+            return
+        try:
+            reached = processes.signal(state["pid"], state["started"], signal)
+        except OSError as error:
+            raise KernelError("kill", error.errno or 0, message=f"cannot send signal {signal} to {id}") from None
+        if not reached:
+            raise Conflict(f"container {id} cannot be signalled", why="it is not running")
+
+
+def delete(store: Store, id: str, *, force: bool = False) -> None:
+    """Remove what is left of a container. Raises Conflict if it runs and ``force`` is off.
+
+    With ``force``, an unknown container is no error, as for runc.
+    """
+    try:
+        entry = store.open(id, locked=True)
+    except NotFound:
+        if force:
+            return
+        raise
+    with entry:
+        try:
+            state = entry.read()
+        except NotFound:
+            store.remove(entry)
+            return
+        now = status(entry, state)
+        if now not in ("stopped", "created") and not force:
+            raise Conflict(
+                f"container {id} cannot be deleted", why=f"it is {now}", hint="kill it first, or use --force"
+            )
+        processes.signal(state["pid"], state["started"], SIGKILL)
+        cgroup_files.signal_all(state["cgroups"], SIGKILL)
+        if not processes.wait_gone(state["pid"], state["started"], 10):
+            raise TrimaranError(f"container {id} cannot be deleted", why="its process does not die")
+        cgroup_files.remove(state["cgroups"])
+        store.remove(entry)
