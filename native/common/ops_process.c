@@ -267,7 +267,7 @@ int op_lookup(struct run *run, const struct operation *op)
 
     if (strchr(name, '/')) {
         run->program = name;
-        return executable(name) ? 0 : fail(run, "exec", name);
+        return executable(name) ? 0 : fail(run, "execve", name);
     }
     while (*name && at) {
         const char *colon = strchr(at, ':');
@@ -282,7 +282,7 @@ int op_lookup(struct run *run, const struct operation *op)
         }
         at = colon ? colon + 1 : NULL;
     }
-    return fail_with(run, error, "exec", name);
+    return fail_with(run, error, "execve", name);
 }
 
 /* A process that waits needs next to nothing of its program: what is mapped of it is given back, and the
@@ -388,7 +388,7 @@ int op_execve(struct run *run, const struct operation *op)
     if (syscall(SYS_close_range, 3 + run->inputs.preserve, ~0U, CLOEXEC) == 0) {
         umask(run->umask);
         execve(program, argv, (char **)environment);
-        step = "exec";
+        step = "execve";
     }
     fail(run, step, program);
     free(environment);

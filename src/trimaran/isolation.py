@@ -25,13 +25,15 @@ class Root:
 
     ``lower`` lists read-only layer directories, the uppermost first, in the on-disk form of overlayfs
     (whiteouts are 0:0 character devices, or ``user.overlay.*`` attributes when rootless). ``upper`` and
-    ``work`` are the container's own; None for a root that cannot be written.
+    ``work`` are the container's own; None for a root that cannot be written. ``options`` are overlayfs's,
+    such as ``userxattr``.
     """
 
     path: str | None = None
     lower: Sequence[str] = ()
     upper: str | None = None
     work: str | None = None
+    options: Sequence[str] = ()
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,16 @@ class CgroupLayout:
 
     ``mode``: ``v1``, ``v2`` or ``hybrid`` (v1 controllers beside a v2 hierarchy that has few or none).
     ``mounts``: controller to mount point, the named hierarchy as ``name=systemd``, the v2 one as ``""``.
-    ``own``: likewise the path of this process's cgroup in each, from the hierarchy's root.
+    ``own``: likewise the path of this process's cgroup in each, from the hierarchy's root. ``cpuset``: all
+    CPUs and memory nodes of the host, as v1 wants them written.
     """
 
-    __slots__ = ("mode", "mounts", "own")
+    __slots__ = ("cpuset", "mode", "mounts", "own")
 
-    def __init__(self, mode: str, mounts: dict[str, str], own: dict[str, str]) -> None:
+    def __init__(
+        self, mode: str, mounts: dict[str, str], own: dict[str, str], cpuset: tuple[str, str] = ("0", "0")
+    ) -> None:
+        self.cpuset = cpuset
         self.mode = mode
         self.mounts = mounts
         self.own = own

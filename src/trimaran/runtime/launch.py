@@ -138,11 +138,11 @@ def explain(plan: Plan | None, report: str) -> TrimaranError:
     index = int(words[0])
     at = next(i for i, word in enumerate(words) if i > 1 and word.isdigit())
     step, number, path = " ".join(words[1:at]), int(words[at]), " ".join(words[at + 1 :])
-    if step == "exec" and number in (errno.ENOENT, errno.ENOTDIR):
+    if step == "execve" and number in (errno.ENOENT, errno.ENOTDIR):
         return CommandNotFound(
             f'cannot run "{path}"', why="no such program in the container", hint="check its name and PATH"
         )
-    if step == "exec":
+    if step == "execve":
         hint = (
             "it is not of this machine's architecture, or lacks a #! line" if number == errno.ENOEXEC else ""
         )

@@ -7,7 +7,8 @@ import os
 from trimaran.errors import Conflict, KernelError, NotFound, PlanError, TrimaranError
 from trimaran.linux import files, processes, sockets
 from trimaran.plan import wire
-from trimaran.runtime import cgroup_files, launch, prepare
+from trimaran.runtime import hooks, launch, prepare
+from trimaran.runtime.cgroups import control
 from trimaran.spec import jsonio, validate
 from trimaran.spec.runtime import Config
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     from trimaran.plan.build import Overlay
     from trimaran.runtime.launch import Launched
+    from trimaran.runtime.prepare import Prepared
     from trimaran.runtime.store import Entry, Store
 
 OCI_VERSION = "1.3.0"
@@ -87,7 +89,7 @@ def create(store: Store, id: str, bundle: str, options: CreateOptions) -> tuple[
             files.write_whole(entry.directory, "config.json", data)
             launched = _make(entry, config, bundle, options, warnings)
         except BaseException:
-            _undo(store, entry)
+            undo(store, entry)
             raise
     return launched, warnings
 
@@ -95,18 +97,7 @@ def create(store: Store, id: str, bundle: str, options: CreateOptions) -> tuple[
 def _make(entry: Entry, config: Config, bundle: str, options: CreateOptions, warnings: list[str]) -> Launched:
     prepared = prepare.container(entry.id, bundle, config, options)
     warnings += prepared.plan.warnings
-    state: dict[str, object] = {
-        "ociVersion": config.oci_version,
-        "id": entry.id,
-        "bundle": bundle,
-        "rootfs": prepared.rootfs,
-        "created": _now(),
-        "owner": "",
-        "annotations": config.annotations,
-        "cgroups": prepared.cgroups,
-        "pid": 0,
-        "started": 0,
-    }
+    state = new_state(entry, config, bundle, prepared)
     # Written before anything is made, so that an interrupted create can be cleaned up by delete.
     entry.write(state)
     listener = sockets.listen(entry.directory, "start")
@@ -129,6 +120,22 @@ def _make(entry: Entry, config: Config, bundle: str, options: CreateOptions, war
         launch.discard(launched)
         raise
     return launched
+
+
+def new_state(entry: Entry, config: Config, bundle: str, prepared: Prepared) -> dict[str, object]:
+    """What is saved of a container, before it has a process."""
+    return {
+        "ociVersion": config.oci_version,
+        "id": entry.id,
+        "bundle": bundle,
+        "rootfs": prepared.rootfs,
+        "created": _now(),
+        "owner": "",
+        "annotations": config.annotations,
+        "cgroups": prepared.cgroups,
+        "pid": 0,
+        "started": 0,
+    }
 
 
 def _hand_over(launched: Launched, options: CreateOptions) -> None:
@@ -163,12 +170,13 @@ def write_pid_file(path: str, pid: int) -> None:
         raise KernelError("write", error.errno or 0, path, message=f"cannot write the pid file {path}") from None
 
 
-def _undo(store: Store, entry: Entry) -> None:
+def undo(store: Store, entry: Entry) -> None:
+    """Remove what an unfinished create has made."""
     try:
         paths = entry.read()["cgroups"]
     except TrimaranError:
         paths = []
-    cgroup_files.remove(paths)
+    control.remove(paths)
     store.remove(entry)
 
 
@@ -189,7 +197,7 @@ def status(entry: Entry, state: dict[str, Any]) -> str:
         os.stat("start", dir_fd=entry.directory, follow_symlinks=False)
         return "created"
     except FileNotFoundError:
-        return "paused" if cgroup_files.frozen(state["cgroups"]) else "running"
+        return "paused" if control.frozen(state["cgroups"]) else "running"
 
 
 def oci_state(entry: Entry) -> dict[str, object]:
@@ -209,8 +217,8 @@ def oci_state(entry: Entry) -> dict[str, object]:
     }
 
 
-def start(store: Store, id: str) -> None:
-    """Let a created container execute its program; returns when it has.
+def start(store: Store, id: str) -> list[str]:
+    """Let a created container execute its program; returns warnings when it has.
 
     Raises Conflict in any other state, CommandNotFound, CommandNotExecutable or PlanError if the program
     could not be executed (the container is stopped then).
@@ -229,11 +237,16 @@ def start(store: Store, id: str) -> None:
             peer.close()
         if report.startswith(b"error "):
             raise launch.explain(None, report.decode("utf-8", "replace")[6:])
-        _hooks(entry, "poststart", SIGKILL)
+        return _late_hooks(entry, "poststart")
 
 
-def _hooks(entry: Entry, kind: str, on_failure: int = 0) -> None:
-    raise NotImplementedError
+def _late_hooks(entry: Entry, kind: str) -> list[str]:
+    """Run the hooks that come after a step; most containers have none, and their configuration is not read."""
+    if b'"' + kind.encode() + b'"' not in entry.config_bytes():
+        return []
+    config = Config.parse(entry.config())
+    wanted = getattr(config.hooks, kind) if config.hooks else []
+    return hooks.run_all(wanted, kind, jsonio.dump(oci_state(entry))) if wanted else []
 
 
 def kill(store: Store, id: str, signal: int, *, all: bool = False) -> None:
@@ -241,7 +254,7 @@ def kill(store: Store, id: str, signal: int, *, all: bool = False) -> None:
     with store.open(id) as entry:
         state = entry.read()
         if all:
-            cgroup_files.signal_all(state["cgroups"], signal)
+            control.signal_all(state["cgroups"], signal)
             return
         try:
             reached = processes.signal(state["pid"], state["started"], signal)
@@ -251,8 +264,8 @@ def kill(store: Store, id: str, signal: int, *, all: bool = False) -> None:
             raise Conflict(f"container {id} cannot be signalled", why="it is not running")
 
 
-def delete(store: Store, id: str, *, force: bool = False) -> None:
-    """Remove what is left of a container. Raises Conflict if it runs and ``force`` is off.
+def delete(store: Store, id: str, *, force: bool = False) -> list[str]:
+    """Remove what is left of a container; returns warnings. Raises Conflict if it runs and ``force`` is off.
 
     With ``force``, an unknown container is no error, as for runc.
     """
@@ -260,22 +273,44 @@ def delete(store: Store, id: str, *, force: bool = False) -> None:
         entry = store.open(id, locked=True)
     except NotFound:
         if force:
-            return
+            return []
         raise
     with entry:
         try:
             state = entry.read()
         except NotFound:
             store.remove(entry)
-            return
+            return []
         now = status(entry, state)
         if now not in ("stopped", "created") and not force:
             raise Conflict(
                 f"container {id} cannot be deleted", why=f"it is {now}", hint="kill it first, or use --force"
             )
         processes.signal(state["pid"], state["started"], SIGKILL)
-        cgroup_files.signal_all(state["cgroups"], SIGKILL)
+        control.signal_all(state["cgroups"], SIGKILL)
         if not processes.wait_gone(state["pid"], state["started"], 10):
             raise TrimaranError(f"container {id} cannot be deleted", why="its process does not die")
-        cgroup_files.remove(state["cgroups"])
+        control.remove(state["cgroups"])
+        warnings = _late_hooks(entry, "poststop")
         store.remove(entry)
+    return warnings
+
+
+def pause(store: Store, id: str) -> None:
+    """Freeze every process of a running container. Raises Conflict in any other state."""
+    _freeze(store, id, "running", True)
+
+
+def resume(store: Store, id: str) -> None:
+    """Undo :func:`pause`. Raises Conflict unless the container is paused."""
+    _freeze(store, id, "paused", False)
+
+
+def _freeze(store: Store, id: str, wanted: str, freezing: bool) -> None:
+    with store.open(id, locked=True) as entry:
+        state = entry.read()
+        now = status(entry, state)
+        if now != wanted:
+            verb = "paused" if freezing else "resumed"
+            raise Conflict(f"container {id} cannot be {verb}", why=f"it is {now}, not {wanted}")
+        control.freeze(state["cgroups"], freezing)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from trimaran.plan import compile
+import os
+
+from trimaran.errors import Unsupported
+from trimaran.plan import cgroups, compile
 from trimaran.plan.build import Build
 from trimaran.plan.process import Confinement
 from trimaran.runtime.facts import host_facts
@@ -10,17 +13,91 @@ from trimaran.spec import jsonio
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from trimaran.plan.build import CgroupPlan
     from trimaran.plan.operations import Plan
     from trimaran.runtime.lifecycle import CreateOptions
     from trimaran.spec.runtime import Config
 
 
 class Prepared:
-    """A container ready to be launched. ``cgroups``: directories to remove with it."""
+    """A container ready to be launched.
 
-    __slots__ = ("cgroups", "plan", "rootfs")
+    ``cgroups``: directories to remove with it; ``oom``: where the monitor hears of a lack of memory, or "".
+    """
 
-    def __init__(self, plan: Plan, rootfs: str, cgroups: list[str]) -> None:
+    __slots__ = ("cgroups", "oom", "plan", "rootfs")
+
+    def __init__(self, plan: Plan, rootfs: str, cgroups: list[str], oom: str) -> None:
         self.plan = plan
         self.rootfs = rootfs
         self.cgroups = cgroups
+        self.oom = oom
+
+
+def container(id: str, bundle: str, config: Config, options: CreateOptions) -> Prepared:
+    """Compile a container. Raises SpecError, Unsupported."""
+    facts = host_facts()
+    linux = config.linux
+    resources = linux.resources if linux else None
+    if facts.cgroups is None and resources is not None:
+        raise Unsupported("resource limits cannot be set", why="this host has no cgroup hierarchy mounted")
+    given = linux.cgroups_path if linux else ""
+    group = cgroups.plan(resources, facts.cgroups, given, id) if facts.cgroups else None
+    build = Build(
+        config,
+        facts,
+        id=id,
+        bundle=bundle,
+        overlay=options.overlay,
+        cgroup_path=_below_mount(group, facts.cgroups.mounts) if group and facts.cgroups else "",
+        no_pivot=options.no_pivot,
+        new_keyring=options.new_keyring,
+    )
+    state = {
+        "ociVersion": config.oci_version,
+        "id": id,
+        "status": "creating",
+        "bundle": bundle,
+        "annotations": config.annotations,
+    }
+    text = jsonio.dump(state)
+    text = f'{text[:-1]},"pid":@PID@}}'
+    plan = compile.create(build, cgroup=group, confinement=confinement(config, state), state=text)
+    rootfs = build.absolute(config.root.path) if config.root else ""
+    directories = group.directories if group else []
+    return Prepared(plan, rootfs, directories, _oom_source(facts.cgroups.mode if facts.cgroups else "", directories))
+
+
+def _below_mount(group: CgroupPlan, mounts: dict[str, str]) -> str:
+    """The container's cgroup as a path from a hierarchy's root."""
+    directory = group.directories[0]
+    mount = max((m for m in mounts.values() if directory.startswith(f"{m}/")), key=len)
+    return directory[len(mount) :]
+
+
+def _oom_source(mode: str, directories: list[str]) -> str:
+    if mode == "v2":
+        return f"{directories[0]}/memory.events" if directories else ""
+    return next((path for path in directories if "/memory/" in path), "")
+
+
+def confinement(config: Config, state: dict[str, object]) -> Confinement | None:
+    """The filter of the configuration, compiled; None if it has none."""
+    profile = config.linux.seccomp if config.linux else None
+    if profile is None:
+        return None
+    from trimaran.plan.seccomp import compile_profile
+
+    compiled = compile_profile(profile, os.uname().machine)
+    container_state = ""
+    if compiled.listens:
+        # seccomp-notify: the container process state (config-linux.md, "The Container Process State").
+        text = jsonio.dump({"ociVersion": config.oci_version, "fds": ["seccompFd"], "metadata": profile.listener_metadata})
+        container_state = f'{text[:-1]},"pid":@PID@,"state":{jsonio.dump({**state, "pid": 0})}}}'
+    return Confinement(
+        compiled.program,
+        compiled.flags,
+        listener_path=profile.listener_path if compiled.listens else "",
+        listener_state=container_state,
+        where="$.linux.seccomp",
+    )

@@ -79,9 +79,13 @@ class Entry:
         """Save the state, as a whole."""
         files.write_whole(self.directory, "state.json", jsonio.dump(state).encode())
 
+    def config_bytes(self) -> bytes:
+        """The configuration that the container was made from, as it was given."""
+        return files.read_whole(self.directory, "config.json")
+
     def config(self) -> Any:
-        """The configuration that the container was made from, as parsed JSON."""
-        return jsonio.parse(files.read_whole(self.directory, "config.json"))
+        """The same as parsed JSON."""
+        return jsonio.parse(self.config_bytes())
 
 
 def _no_container(id: str) -> NotFound:

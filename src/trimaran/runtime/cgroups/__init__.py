@@ -1,0 +1,1 @@
+"""The effects of cgroups: finding the hierarchies, freezing, killing, measuring, removing."""

@@ -1,0 +1,160 @@
+"""Acting on a container's cgroups: its directories, in whichever hierarchies they are."""
+
+from __future__ import annotations
+
+import os
+
+from trimaran.errors import KernelError, TrimaranError, Unsupported
+from trimaran.linux import _sys
+from trimaran.plan.cgroups import updates
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from trimaran.spec.resources import Resources
+
+SIGKILL = 9
+_ATTEMPTS = 200
+
+
+def _read(path: str) -> str:
+    with open(path) as file:
+        return file.read().strip()
+
+
+def _write(path: str, text: str) -> None:
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        try:
+            os.write(fd, text.encode())
+        finally:
+            os.close(fd)
+    except OSError as error:
+        raise KernelError("write", error.errno or 0, path, message=f"cannot write {text!r} to {path}") from None
+
+
+def find(directories: list[str], file: str) -> str | None:
+    """The directory that has such a file: a controller's own files say where it is."""
+    return next((directory for directory in directories if os.path.exists(f"{directory}/{file}")), None)
+
+
+def processes(directories: list[str]) -> list[int]:
+    """PIDs of all processes, those of cgroups below included."""
+    directory = find(directories, "pids.max") or find(directories, "cgroup.procs")
+    if directory is None:
+        return []
+    found: list[int] = []
+    for path, _, _ in os.walk(directory):
+        try:
+            found += map(int, _read(f"{path}/cgroup.procs").split())
+        except FileNotFoundError:
+            # Removed since it was listed.
+            continue
+    return sorted(set(found))
+
+
+def signal_all(directories: list[str], number: int) -> None:
+    """Signal every process. A process that forks meanwhile does not get away from SIGKILL."""
+    kill_file = find(directories, "cgroup.kill")
+    if number == SIGKILL and kill_file and len(directories) == 1:
+        _write(f"{kill_file}/cgroup.kill", "1")
+        return
+    for _ in range(_ATTEMPTS if number == SIGKILL else 1):
+        found = processes(directories)
+        for pid in found:
+            _signal(pid, number)
+        if not found:
+            return
+        if number == SIGKILL:
+            _pause_briefly()
+
+
+def _signal(pid: int, number: int) -> None:
+    try:
+        pidfd = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    try:
+        _sys.send_signal(pidfd, number)
+    except ProcessLookupError:
+        return
+    finally:
+        os.close(pidfd)
+
+
+def _pause_briefly() -> None:
+    import time
+
+    time.sleep(0.002)
+
+
+def frozen(directories: list[str]) -> bool:
+    """Whether the processes are frozen."""
+    if directory := find(directories, "freezer.state"):
+        return _read(f"{directory}/freezer.state") != "THAWED"
+    if directory := find(directories, "cgroup.freeze"):
+        return _read(f"{directory}/cgroup.freeze") == "1"
+    return False
+
+
+def freeze(directories: list[str], freezing: bool) -> None:
+    """Freeze or thaw every process; returns when that is so. Raises Unsupported without a freezer."""
+    if directory := find(directories, "freezer.state"):
+        file, value, done = "freezer.state", "FROZEN" if freezing else "THAWED", f"{directory}/freezer.state"
+        wanted = value
+    elif directory := find(directories, "cgroup.freeze"):
+        file, value, done = "cgroup.freeze", "1" if freezing else "0", f"{directory}/cgroup.events"
+        wanted = f"frozen {value}"
+    else:
+        raise Unsupported("the container cannot be paused", why="this host has no cgroup freezer")
+    for _ in range(_ATTEMPTS):
+        _write(f"{directory}/{file}", value)
+        if wanted in _read(done):
+            return
+        _pause_briefly()
+    raise TrimaranError("the container cannot be paused", why="a process of it does not freeze")
+
+
+def remove(directories: list[str]) -> None:
+    """Remove the cgroups, and what the container made below; those that are gone are no error."""
+    for directory in directories:
+        for path, _, _ in os.walk(directory, topdown=False):
+            _remove(path)
+
+
+def _remove(path: str) -> None:
+    import errno
+
+    for attempt in range(_ATTEMPTS):
+        try:
+            os.rmdir(path)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            # A process that has ended leaves its cgroup a moment later.
+            if error.errno != errno.EBUSY or attempt == _ATTEMPTS - 1:
+                raise KernelError("rmdir", error.errno or 0, path) from None
+            _pause_briefly()
+        else:
+            return
+
+
+def update(directories: list[str], resources: Resources) -> None:
+    """Change limits. Raises SpecError, Unsupported for a controller that the container has not, KernelError."""
+    mode = "v2" if find(directories, "cgroup.controllers") and len(directories) == 1 else "v1"
+    writes = [(find(directories, file), file, text, why) for file, text, why in updates(resources, mode)]
+    for directory, _, _, why in writes:
+        if directory is None:
+            raise Unsupported(f"{why} cannot be changed", why="the container has no such controller")
+    for directory, file, text, _ in _ordered(writes):
+        _write(f"{directory}/{file}", text)
+
+
+def _ordered(
+    writes: list[tuple[str | None, str, str, str]],
+) -> list[tuple[str | None, str, str, str]]:
+    """v1 wants memory and swap at least memory at all times: a raise begins with the sum."""
+    limit = next((w for w in writes if w[1] == "memory.limit_in_bytes"), None)
+    total = next((w for w in writes if w[1] == "memory.memsw.limit_in_bytes"), None)
+    if limit and total and int(limit[2]) > int(_read(f"{total[0]}/{total[1]}")):
+        return [total, *(w for w in writes if w is not total)]
+    return writes
