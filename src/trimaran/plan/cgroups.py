@@ -108,7 +108,9 @@ def _v1_memory(memory: Memory | None) -> list[tuple[str, str, str, str]]:
         ("memory.oom_control", 1 if memory.disable_oom_killer else None, "disableOOMKiller"),
     )
     return [
-        ("memory", file, str(value), f"{AT}.memory.{field}") for file, value, field in fields if value is not None
+        ("memory", file, str(value), f"{AT}.memory.{field}")
+        for file, value, field in fields
+        if value is not None
     ]
 
 

@@ -58,7 +58,9 @@ def default_root() -> str:
     """Where the state is unless ``--root`` says: /run for root, else the user's runtime directory."""
     if os.geteuid() == 0:
         return "/run/trimaran-oci"
-    return os.path.join(os.environ.get("XDG_RUNTIME_DIR") or f"/tmp/trimaran-oci-{os.geteuid()}", "trimaran-oci")
+    return os.path.join(
+        os.environ.get("XDG_RUNTIME_DIR") or f"/tmp/trimaran-oci-{os.geteuid()}", "trimaran-oci"
+    )
 
 
 def main() -> None:
@@ -98,7 +100,9 @@ def _command(name: str) -> Callable[[Context, str, list[str]], int]:
     return found
 
 
-def read_options(name: str, words: list[str], options: tuple[Option, ...], usage: str) -> tuple[Options, list[str]]:
+def read_options(
+    name: str, words: list[str], options: tuple[Option, ...], usage: str
+) -> tuple[Options, list[str]]:
     """A command's own options; prints its help and exits if that is asked for."""
     found, rest = parse(words, (*options, Option("help h", "flag", "show this help")))
     if found.given("help"):
@@ -110,7 +114,9 @@ def read_options(name: str, words: list[str], options: tuple[Option, ...], usage
 def only_id(name: str, rest: list[str]) -> str:
     """The one argument that most commands take."""
     if len(rest) != 1:
-        raise InvalidInput(f"{name} takes one argument", why=f"not {len(rest)}", hint=f"trimaran-oci {name} ID")
+        raise InvalidInput(
+            f"{name} takes one argument", why=f"not {len(rest)}", hint=f"trimaran-oci {name} ID"
+        )
     return rest[0]
 
 
@@ -126,7 +132,7 @@ def _usage() -> str:
     commands = "\n".join(f"  {name.ljust(12)} {about}" for name, (_, about) in COMMANDS.items())
     return (
         "usage: trimaran-oci [options] COMMAND [command options] [ID] [...]\n\n"
-        "An OCI runtime: makes a container from a bundle, a directory with config.json and a root file system.\n\n"
+        "An OCI runtime: makes a container from a bundle (config.json and a root file system).\n\n"
         f"commands:\n{commands}\n\noptions:\n{describe(GLOBAL)}\n\n"
         "trimaran-oci COMMAND --help says more about one."
     )

@@ -121,8 +121,7 @@ class NativeIsolation:
 
     def status(self, id: str) -> Status:
         with self.store.open(id) as entry:
-            now: Status = lifecycle.status(entry, entry.read())
-            return now
+            return lifecycle.status(entry, entry.read())
 
     def processes(self, id: str) -> list[int]:
         with self.store.open(id) as entry:
@@ -130,7 +129,8 @@ class NativeIsolation:
 
     def stats(self, id: str) -> Stats:
         with self.store.open(id) as entry:
-            return Stats(**stats.read(entry.read()["cgroups"]))
+            used: dict[str, Any] = {**stats.read(entry.read()["cgroups"])}
+            return Stats(**used)
 
     def update(self, id: str, resources: Mapping[str, Any]) -> None:
         with self.store.open(id, locked=True) as entry:

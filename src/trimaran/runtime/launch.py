@@ -1,4 +1,4 @@
-"""Starting trimaran-init with a plan, and understanding what it and the new process report."""
+"""Starting trimaran-init with a plan, and understanding what is reported."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from trimaran.errors import Conflict, KernelError, NotFound, PlanError, TrimaranError
+from trimaran.errors import Conflict, KernelError, NotFound, TrimaranError
 from trimaran.linux import files, processes, sockets
 from trimaran.plan import wire
 from trimaran.runtime import hooks, launch, prepare
@@ -14,12 +14,14 @@ from trimaran.spec.runtime import Config
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, Literal
 
     from trimaran.plan.build import Overlay
     from trimaran.runtime.launch import Launched
     from trimaran.runtime.prepare import Prepared
     from trimaran.runtime.store import Entry, Store
+
+    Status = Literal["created", "running", "paused", "stopped"]
 
 OCI_VERSION = "1.3.0"
 SIGKILL = 9
@@ -115,7 +117,7 @@ def _make(entry: Entry, config: Config, bundle: str, options: CreateOptions, war
         state["pid"] = launched.pid
         state["started"] = processes.start_time(launched.pid) or 0
         entry.write(state)
-        _hand_over(launched, options)
+        hand_over(launched, options)
     except BaseException:
         launch.discard(launched)
         raise
@@ -138,7 +140,7 @@ def new_state(entry: Entry, config: Config, bundle: str, prepared: Prepared) -> 
     }
 
 
-def _hand_over(launched: Launched, options: CreateOptions) -> None:
+def hand_over(launched: Launched, options: CreateOptions) -> None:
     """Give the caller what it asked for: the terminal, the PID."""
     if options.console_socket and launched.console >= 0:
         try:
@@ -167,7 +169,9 @@ def write_pid_file(path: str, pid: int) -> None:
         finally:
             os.close(fd)
     except OSError as error:
-        raise KernelError("write", error.errno or 0, path, message=f"cannot write the pid file {path}") from None
+        raise KernelError(
+            "write", error.errno or 0, path, message=f"cannot write the pid file {path}"
+        ) from None
 
 
 def undo(store: Store, entry: Entry) -> None:
@@ -189,7 +193,7 @@ def _now() -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(whole)) + f".{rest // 1000:06d}Z"
 
 
-def status(entry: Entry, state: dict[str, Any]) -> str:
+def status(entry: Entry, state: dict[str, Any]) -> Status:
     """``created``, ``running``, ``paused`` or ``stopped``: what the host says, not what was noted."""
     if not processes.alive(state["pid"], state["started"]):
         return "stopped"
@@ -241,7 +245,7 @@ def start(store: Store, id: str) -> list[str]:
 
 
 def _late_hooks(entry: Entry, kind: str) -> list[str]:
-    """Run the hooks that come after a step; most containers have none, and their configuration is not read."""
+    """Run the hooks that follow a step; without any, the configuration is not even parsed."""
     if b'"' + kind.encode() + b'"' not in entry.config_bytes():
         return []
     config = Config.parse(entry.config())
@@ -250,7 +254,7 @@ def _late_hooks(entry: Entry, kind: str) -> list[str]:
 
 
 def kill(store: Store, id: str, signal: int, *, all: bool = False) -> None:
-    """Send a signal to the first process, or to every process. Raises Conflict if the container is stopped."""
+    """Signal the first process, or every process. Raises Conflict if the container is stopped."""
     with store.open(id) as entry:
         state = entry.read()
         if all:
@@ -259,13 +263,15 @@ def kill(store: Store, id: str, signal: int, *, all: bool = False) -> None:
         try:
             reached = processes.signal(state["pid"], state["started"], signal)
         except OSError as error:
-            raise KernelError("kill", error.errno or 0, message=f"cannot send signal {signal} to {id}") from None
+            raise KernelError(
+                "kill", error.errno or 0, message=f"cannot send signal {signal} to {id}"
+            ) from None
         if not reached:
             raise Conflict(f"container {id} cannot be signalled", why="it is not running")
 
 
 def delete(store: Store, id: str, *, force: bool = False) -> list[str]:
-    """Remove what is left of a container; returns warnings. Raises Conflict if it runs and ``force`` is off.
+    """Remove what is left of a container; returns warnings. Raises Conflict if it runs, without ``force``.
 
     With ``force``, an unknown container is no error, as for runc.
     """

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Option:
-    """One option. ``kind``: ``flag``, ``value``, ``number`` or ``list``; ``metavar`` names its value in help."""
+    """One option; ``kind`` is ``flag``, ``value`` or ``number``, ``metavar`` names its value in help."""
 
     __slots__ = ("default", "help", "kind", "metavar", "names")
 

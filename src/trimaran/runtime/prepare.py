@@ -53,7 +53,7 @@ def container(id: str, bundle: str, config: Config, options: CreateOptions) -> P
         no_pivot=options.no_pivot,
         new_keyring=options.new_keyring,
     )
-    state = {
+    state: dict[str, object] = {
         "ociVersion": config.oci_version,
         "id": id,
         "status": "creating",
@@ -65,7 +65,9 @@ def container(id: str, bundle: str, config: Config, options: CreateOptions) -> P
     plan = compile.create(build, cgroup=group, confinement=confinement(config, state), state=text)
     rootfs = build.absolute(config.root.path) if config.root else ""
     directories = group.directories if group else []
-    return Prepared(plan, rootfs, directories, _oom_source(facts.cgroups.mode if facts.cgroups else "", directories))
+    return Prepared(
+        plan, rootfs, directories, _oom_source(facts.cgroups.mode if facts.cgroups else "", directories)
+    )
 
 
 def _below_mount(group: CgroupPlan, mounts: dict[str, str]) -> str:
@@ -92,7 +94,9 @@ def confinement(config: Config, state: dict[str, object]) -> Confinement | None:
     container_state = ""
     if compiled.listens:
         # seccomp-notify: the container process state (config-linux.md, "The Container Process State").
-        text = jsonio.dump({"ociVersion": config.oci_version, "fds": ["seccompFd"], "metadata": profile.listener_metadata})
+        text = jsonio.dump(
+            {"ociVersion": config.oci_version, "fds": ["seccompFd"], "metadata": profile.listener_metadata}
+        )
         container_state = f'{text[:-1]},"pid":@PID@,"state":{jsonio.dump({**state, "pid": 0})}}}'
     return Confinement(
         compiled.program,

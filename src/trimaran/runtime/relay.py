@@ -7,6 +7,10 @@ import select
 
 from trimaran.linux import _sys
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 _SIGCHLD, _SIGWINCH, _SIGKILL, _SIGSTOP, _SIGURG, _SIGPIPE, _SIGTTOU = 17, 28, 9, 19, 23, 13, 22
 _TIOCGWINSZ, _TIOCSWINSZ = 0x5413, 0x5414
 _KEPT = {_SIGCHLD, _SIGKILL, _SIGSTOP, _SIGURG, _SIGPIPE, _SIGTTOU}
@@ -28,7 +32,7 @@ def until_exit(pidfd: int, console: int) -> None:
 
 def _catch_signals() -> int:
     """From now on signals arrive as bytes on the descriptor that is returned."""
-    import _signal
+    import _signal  # type: ignore[import-not-found]
 
     read, write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
     _signal.set_wakeup_fd(write)
@@ -49,7 +53,7 @@ def _release_signals(read: int) -> None:
     os.close(read)
 
 
-def _make_raw() -> list[object] | None:
+def _make_raw() -> list[Any] | None:
     """Our terminal lets every key through; its former settings, or None if we have none."""
     if not os.isatty(0):
         return None

@@ -29,7 +29,9 @@ def _write(path: str, text: str) -> None:
         finally:
             os.close(fd)
     except OSError as error:
-        raise KernelError("write", error.errno or 0, path, message=f"cannot write {text!r} to {path}") from None
+        raise KernelError(
+            "write", error.errno or 0, path, message=f"cannot write {text!r} to {path}"
+        ) from None
 
 
 def find(directories: list[str], file: str) -> str | None:
@@ -139,7 +141,7 @@ def _remove(path: str) -> None:
 
 
 def update(directories: list[str], resources: Resources) -> None:
-    """Change limits. Raises SpecError, Unsupported for a controller that the container has not, KernelError."""
+    """Change limits. Raises SpecError, KernelError, or Unsupported if a controller is missing."""
     mode = "v2" if find(directories, "cgroup.controllers") and len(directories) == 1 else "v1"
     writes = [(find(directories, file), file, text, why) for file, text, why in updates(resources, mode)]
     for directory, _, _, why in writes:

@@ -10,9 +10,10 @@ from trimaran.runtime.options import Option
 OPTIONS = (Option("all a", "flag", "signal every process of the container"),)
 # signal(7), for the architectures that Trimaran runs on
 _NAMES = (
-    "HUP INT QUIT ILL TRAP ABRT BUS FPE KILL USR1 SEGV USR2 PIPE ALRM TERM STKFLT CHLD CONT STOP TSTP TTIN "
-    "TTOU URG XCPU XFSZ VTALRM PROF WINCH IO PWR SYS"
-).split()
+    *("HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2", "PIPE"),
+    *("ALRM", "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "XCPU", "XFSZ"),
+    *("VTALRM", "PROF", "WINCH", "IO", "PWR", "SYS"),
+)
 NUMBERS = {name: number for number, name in enumerate(_NAMES, 1)} | {"IOT": 6, "POLL": 29, "CLD": 17}
 _RTMIN, _RTMAX = 34, 64
 
