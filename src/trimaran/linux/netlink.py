@@ -127,6 +127,8 @@ class Netlink:
 
     def subscribe(self, group: int) -> None:
         """Receive the kernel's announcements to a multicast group, which :meth:`announced` drains."""
+        # Without an address of its own a socket is left out.
+        self._socket.bind((0, 0))
         self._socket.setsockopt(_SOL_NETLINK, 1, group)
 
     def fileno(self) -> int:

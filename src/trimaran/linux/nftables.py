@@ -34,7 +34,8 @@ _NFTA_LIST_ELEM = 1
 _NFTA_SET_ELEM_KEY, _NFTA_SET_ELEM_DATA = 1, 2
 _NFTA_DATA_VALUE = 1
 NFNLGRP_NFTABLES = 7
-NFT_MSG_DELTABLE = _NFNL_SUBSYS_NFTABLES << 8 | 2
+DELETIONS = frozenset(_NFNL_SUBSYS_NFTABLES << 8 | message for message in (2, 5, 8))
+"""The announcements that a table, a chain or a rule is gone."""
 
 # Elements in one message: an element takes up to 84 bytes, and a nested attribute holds 65,531.
 _CHUNK = 600

@@ -12,6 +12,7 @@ from trimaran.linux import rtnetlink
 from trimaran.linux.netlink import Netlink
 from trimaran.network import lan, parse, ports, store
 from trimaran.network.bridge import Bridges, loopback_up
+from trimaran.network.dns.helper import Helper
 from trimaran.network.model import (
     Endpoint,
     EndpointRequest,
@@ -35,10 +36,10 @@ class Attachments:
         step: Callable[[str], None],
     ) -> None:
         self._database = database
-        self._directory = directory
         self._bridges = bridges
         self._networks = networks
         self._step = step
+        self._resolver = Helper(directory, database.path)
 
     def attach(self, container_id: str, netns: int, request: NetworkRequest) -> NetworkResult:
         """See :meth:`trimaran.network.manager.NetworkManager.attach`."""
@@ -164,6 +165,7 @@ class Attachments:
             families = [f for f in missing if _gives_route(network, f)]
             missing = [f for f in missing if f not in families]
             self._connect(network, endpoint, netns, families)
+        self._serve_names(networks)
         for endpoint in endpoints:
             self._bridges.publish([p for p in published if p.endpoint_id == endpoint.id], endpoint)
 
@@ -184,6 +186,14 @@ class Attachments:
             for endpoint in endpoints:
                 self._disconnect(endpoint, netns)
             self._take_ports_back(endpoints, lambda: self._forget_container(container_id))
+        if any(endpoint.names for endpoint in endpoints):
+            self._resolver.changed()
+
+    def _serve_names(self, networks: Sequence[Network]) -> None:
+        gateways = _resolvers(networks)
+        if gateways:
+            self._step("serve names")
+            self._resolver.serve(gateways)
 
     def _forget_container(self, container_id: str) -> None:
         with self._database.write() as connection:
@@ -226,10 +236,14 @@ class Attachments:
         families = _missing_routes(netns, [network])
         self._all_or_nothing(
             intent,
-            lambda: self._connect(network, endpoint, netns, families),
+            lambda: self._join(network, endpoint, netns, families),
             lambda: self.drop_endpoint(endpoint.id, netns),
         )
         return endpoint
+
+    def _join(self, network: Network, endpoint: Endpoint, netns: int, families: Sequence[int]) -> None:
+        self._connect(network, endpoint, netns, families)
+        self._serve_names([network])
 
     def disconnect(self, container_id: str, netns: int, network: Network) -> None:
         """See :meth:`trimaran.network.manager.NetworkManager.disconnect`."""
@@ -241,6 +255,8 @@ class Attachments:
             raise NotFound(f"container {container_id[:12]} is not on network {network.name}")
         with self._database.intent("network.disconnect", found[0].id):
             self.drop_endpoint(found[0].id, netns)
+        if found[0].names:
+            self._resolver.changed()
         self._restore_routes(container_id, netns)
 
     def drop_endpoint(self, endpoint_id: str, netns: int | None = None) -> None:
@@ -280,8 +296,7 @@ class Attachments:
     def _describe(
         networks: Sequence[Network], endpoints: Sequence[Endpoint], published: Sequence[PublishedPort]
     ) -> NetworkResult:
-        served = [network for network in networks if network.spec.dns and network.spec.driver == "bridge"]
-        resolver = [s.gateway for network in served for s in network.subnets if s.gateway]
+        resolver = _resolvers(networks)
         gateways = [s.gateway for network in networks for s in network.subnets if s.gateway]
         return NetworkResult(
             tuple(endpoints), tuple(published), tuple(resolver), gateways[0] if gateways else ""
@@ -299,7 +314,13 @@ class Attachments:
         used = "id IN (SELECT network_id FROM network_endpoint) AND driver = 'bridge'"
         for network in store.load_networks(connection, used):
             self._bridges.ready(network)
+            self._serve_names([network])
         return done
+
+
+def _resolvers(networks: Sequence[Network]) -> list[str]:
+    served = [network for network in networks if network.spec.dns and network.spec.driver == "bridge"]
+    return [subnet.gateway for network in served for subnet in network.subnets if subnet.gateway]
 
 
 def _gives_route(network: Network, family: int) -> bool:

@@ -52,7 +52,6 @@ class NetworkSpec:
     masquerade: bool = True
     cni: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
-    options: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

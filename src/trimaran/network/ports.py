@@ -11,6 +11,7 @@ from trimaran.network.model import Endpoint, PortRequest, PublishedPort
 
 _KIND = {"tcp": _socket.SOCK_STREAM, "udp": _socket.SOCK_DGRAM}
 _TCP_LISTEN = "0A"
+_BACKLOG = 16
 
 
 def expand(request: PortRequest, endpoint: Endpoint) -> list[list[PublishedPort]]:
@@ -49,24 +50,27 @@ def hold(port: PublishedPort) -> _socket.socket | None:
 
     None for a protocol that this kernel has no sockets of. Raises Conflict that names the holder.
     """
+    return bound(port) if port.protocol in _KIND else None
+
+
+def bound(port: PublishedPort) -> _socket.socket:
+    """A socket on a TCP (listening) or UDP port of the host. Raises Conflict, InvalidInput, KernelError."""
     family = _socket.AF_INET if port.family == 4 else _socket.AF_INET6
     address = port.host_ip or ("0.0.0.0" if port.family == 4 else "::")
-    if port.protocol not in _KIND:
-        return None
-    held = _socket.socket(family, _KIND[port.protocol] | _socket.SOCK_CLOEXEC)
+    made = _socket.socket(family, _KIND[port.protocol] | _socket.SOCK_CLOEXEC)
     try:
         if port.family == 6:
-            held.setsockopt(_socket.IPPROTO_IPV6, _socket.IPV6_V6ONLY, 1)
+            made.setsockopt(_socket.IPPROTO_IPV6, _socket.IPV6_V6ONLY, 1)
         if port.protocol == "tcp":
             # Connections of a server that has ended may linger; one that listens is still refused.
-            held.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR, 1)
-        held.bind((address, port.host_port))
+            made.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR, 1)
+        made.bind((address, port.host_port))
         if port.protocol == "tcp":
-            held.listen(0)
+            made.listen(_BACKLOG)
     except OSError as error:
-        held.close()
+        made.close()
         raise _refused(port, address, error) from error
-    return held
+    return made
 
 
 def _refused(port: PublishedPort, address: str, error: OSError) -> Exception:
