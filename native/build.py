@@ -31,6 +31,12 @@ COMMON = [
 # CPython's own interfaces want strings that are not const, and declare no prototype for the init function.
 FOR_PYTHON = ["-Wno-write-strings", "-Wno-missing-prototypes"]
 PROGRAM = [*COMMON, "-Os", "-ffunction-sections", "-fdata-sections", "-D_FORTIFY_SOURCE=2"]
+# The sandbox's stub has no libc and is found at an address of its own (native/sandbox/stub.c says why).
+FREESTANDING = [
+    *("-ffreestanding", "-fPIE", "-fno-stack-protector", "-fcf-protection=none", "-U_FORTIFY_SOURCE"),
+    *("-nostdlib", "-static", "-no-pie", "-Wl,-Ttext-segment=0x200000000000", "-Wl,-z,max-page-size=4096"),
+    *("-Wl,--build-id=none", "-Wl,-z,noexecstack", "-fno-asynchronous-unwind-tables", "-s"),
+]
 STATIC = ["-static", "-Wl,--gc-sections", "-Wl,-z,relro,-z,now", "-Wl,-z,noexecstack", "-s"]
 SANITIZE = [
     *COMMON,
@@ -45,7 +51,9 @@ SANITIZE = [
 PROGRAMS = {
     "trimaran-init": ("common/*.c", "init/*.c"),
     "trimaran-monitor": ("common/*.c", "monitor/*.c"),
+    "trimaran-stub": ("sandbox/stub.c",),
 }
+FREESTANDING_PROGRAMS = {"trimaran-stub"}
 EXTENSION = ("ext/*.c",)
 
 
@@ -89,7 +97,10 @@ def compile_to(target: str, inputs: list[str], flags: list[str]) -> None:
 
 def build(package: str, sanitize: bool = False) -> None:
     for name, patterns in PROGRAMS.items():
-        flags = SANITIZE if sanitize else [*PROGRAM, *STATIC]
+        if name in FREESTANDING_PROGRAMS:
+            flags = [*PROGRAM, *FREESTANDING]
+        else:
+            flags = SANITIZE if sanitize else [*PROGRAM, *STATIC]
         compile_to(os.path.join(package, "_bin", name), sources(patterns), flags)
     if not sanitize:
         include = sysconfig.get_paths()["include"]

@@ -20,4 +20,13 @@ extern PyMethodDef machine_methods[];
 /* netns.c: sockets in other network namespaces, setns, unshare */
 extern PyMethodDef netns_methods[];
 
+/* notify.c: taking and answering seccomp notifications */
+extern PyMethodDef notify_methods[];
+
+/* memory.c: memory of another process */
+extern PyMethodDef memory_methods[];
+
+/* sandbox.c: starting and redirecting a sandboxed task */
+extern PyMethodDef sandbox_methods[];
+
 #endif

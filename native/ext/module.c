@@ -8,6 +8,9 @@ static PyMethodDef *const method_tables[] = {
     netns_methods,
     mount_methods,
     disk_methods,
+    notify_methods,
+    memory_methods,
+    sandbox_methods,
 };
 
 static int add_methods(PyObject *module)

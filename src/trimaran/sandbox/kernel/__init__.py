@@ -1,0 +1,1 @@
+"""The user-space kernel: what each system call means, by subsystem."""

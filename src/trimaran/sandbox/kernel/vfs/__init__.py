@@ -1,0 +1,1 @@
+"""The virtual file system: names, inodes and the file systems behind them."""
