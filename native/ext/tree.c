@@ -206,11 +206,42 @@ static PyObject *late_links(const struct unpacker *u)
     return list;
 }
 
+static PyObject *whiteout_paths(const struct unpacker *u)
+{
+    PyObject *list = PyList_New((Py_ssize_t)u->whiteout_count);
+
+    for (size_t i = 0; list && i < u->whiteout_count; i++) {
+        PyObject *path = PyBytes_FromString(u->whiteouts[i]);
+        if (path)
+            PyList_SET_ITEM(list, (Py_ssize_t)i, path);
+        else
+            Py_CLEAR(list);
+    }
+    return list;
+}
+
+static PyObject *result_of(const struct unpacker *u)
+{
+    PyObject *implicit = implicit_paths(u), *links = late_links(u), *whiteouts = whiteout_paths(u);
+    PyObject *result = NULL;
+
+    if (implicit && links && whiteouts)
+        result = Py_BuildValue("(KKOOOOKK)", (unsigned long long)tar_offset(u->parser),
+                               (unsigned long long)u->entries, implicit, links, whiteouts,
+                               u->root_opaque ? Py_True : Py_False, (unsigned long long)u->dropped_xattrs,
+                               (unsigned long long)u->skipped_devices);
+    Py_XDECREF(implicit);
+    Py_XDECREF(links);
+    Py_XDECREF(whiteouts);
+    return result;
+}
+
 PyDoc_STRVAR(unpack_finish_doc,
-"unpack_finish(unpacker) -> (size, entries, implicit, links, opaque, dropped_xattrs, skipped_devices)\n\n"
+"unpack_finish(unpacker) -> (size, entries, implicit, links, whiteouts, opaque, dropped_xattrs,\n"
+"                            skipped_devices)\n\n"
 "The stream has ended: give the directories their times. SIZE is in bytes of the stream; IMPLICIT are the\n"
 "directories that no member describes ('' is the root), LINKS are hard links (path, target) whose target is\n"
-"not in this layer, OPAQUE says that the root hides all layers below.");
+"not in this layer, WHITEOUTS are all that have been made, OPAQUE says that the root hides all layers below.");
 
 static PyObject *unpack_finish_py(PyObject *self, PyObject *capsule)
 {
@@ -228,15 +259,7 @@ static PyObject *unpack_finish_py(PyObject *self, PyObject *capsule)
     handle->busy = false;
     if (result)
         return raise_fault(u);
-    PyObject *implicit = implicit_paths(u), *links = late_links(u), *answer = NULL;
-    if (implicit && links)
-        answer = Py_BuildValue("(KKOOOKK)", (unsigned long long)tar_offset(u->parser),
-                               (unsigned long long)u->entries, implicit, links,
-                               u->root_opaque ? Py_True : Py_False, (unsigned long long)u->dropped_xattrs,
-                               (unsigned long long)u->skipped_devices);
-    Py_XDECREF(implicit);
-    Py_XDECREF(links);
-    return answer;
+    return result_of(u);
 }
 
 PyDoc_STRVAR(unpack_close_doc,

@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/sysmacros.h>
@@ -29,7 +30,7 @@ struct place {
     const char *name;
 };
 
-static int find_place(struct unpacker *u, const struct tar_entry *entry, struct place *place)
+static int find_place(struct unpacker *u, const struct tar_entry *entry, enum walk how, struct place *place)
 {
     char above[PATH_MAX];
 
@@ -40,10 +41,10 @@ static int find_place(struct unpacker *u, const struct tar_entry *entry, struct 
     place->name = slash ? slash + 1 : place->path;
     memcpy(above, place->path, size);
     above[size] = '\0';
-    return dirs_walk(u, above, entry) < 0 ? -1 : 0;
+    return dirs_walk(u, above, how, entry) < 0 ? -1 : 0;
 }
 
-static bool is_whiteout(const struct stat *status)
+bool unpack_is_whiteout(const struct stat *status)
 {
     return S_ISCHR(status->st_mode) && status->st_rdev == 0;
 }
@@ -99,12 +100,15 @@ static int apply_directory(struct unpacker *u, const struct tar_entry *entry, co
 
     if (!*place->name) {
         u->root_described = true;
+        if (meta_forget_xattrs(u, dirs_top(u)))
+            return -1;
         return describe_directory(u, dirs_top(u), entry);
     }
-    if (make_directory(u, place->name, &opaque) < 0)
+    int existing = make_directory(u, place->name, &opaque);
+    if (existing < 0)
         return -1;
     int fd = dirs_enter(u, place->name, place->path);
-    if (fd < 0 || describe_directory(u, fd, entry))
+    if (fd < 0 || (existing && meta_forget_xattrs(u, fd)) || describe_directory(u, fd, entry))
         return -1;
     return opaque ? dirs_make_opaque(u, fd) : 0;
 }
@@ -170,14 +174,14 @@ static int open_target(struct unpacker *u, const char *target, const char **name
     *name = slash ? slash + 1 : target;
     memcpy(above, target, size);
     above[size] = '\0';
-    if (dirs_walk(u, above, NULL) < 0) {
+    if (dirs_walk(u, above, WALK_ONLY, NULL) < 0) {
         if (u->fault.number == ENOENT)
             u->fault = (struct fault){0};
         return -1;
     }
     if (fstatat(dirs_top(u), *name, status, AT_SYMLINK_NOFOLLOW))
         return errno == ENOENT ? -1 : unpack_fail(u, errno, "fstatat");
-    if (S_ISDIR(status->st_mode) || is_whiteout(status))
+    if (S_ISDIR(status->st_mode) || unpack_is_whiteout(status))
         return unpack_fail(u, 0, "a hard link to what is not a file of the layer");
     int fd = openat(dirs_top(u), ".", O_PATH | O_DIRECTORY | O_CLOEXEC);
     return fd < 0 ? unpack_fail(u, errno, "openat") : fd;
@@ -212,7 +216,7 @@ static int apply_hard_link(struct unpacker *u, const struct tar_entry *entry)
     int fd = open_target(u, target, &name, &status);
     if (u->fault.what)
         return -1;
-    int result = find_place(u, entry, &place);
+    int result = find_place(u, entry, WALK_MAKE, &place);
     if (!result)
         result = fd < 0 ? add_late_link(u, place.path, target) : link_to(u, fd, name, &status, place.name);
     if (fd >= 0)
@@ -228,6 +232,17 @@ static int apply_opaque(struct unpacker *u)
     return dirs_make_opaque(u, dirs_top(u));
 }
 
+static int note_whiteout(struct unpacker *u, const char *name)
+{
+    char *path = NULL;
+
+    if (!tar_grow(&u->whiteouts, &u->whiteout_capacity, u->whiteout_count, sizeof *u->whiteouts) ||
+        asprintf(&path, "%s%s%s", u->dirs.path, u->dirs.depth ? "/" : "", name) < 0)
+        return unpack_fail(u, ENOMEM, "malloc");
+    u->whiteouts[u->whiteout_count++] = path;
+    return 0;
+}
+
 /* NAME is gone from the layers below. What this layer itself has by that name stays, whatever the order. */
 static int apply_whiteout(struct unpacker *u, const char *name)
 {
@@ -236,7 +251,7 @@ static int apply_whiteout(struct unpacker *u, const char *name)
     if (!*name || !strcmp(name, ".") || !strcmp(name, ".."))
         return unpack_fail(u, 0, "a whiteout names no file");
     if (!mknodat(dirs_top(u), name, S_IFCHR, 0))
-        return 0;
+        return note_whiteout(u, name);
     if (errno != EEXIST)
         return unpack_fail(u, errno, "mknodat");
     if (fstatat(dirs_top(u), name, &status, AT_SYMLINK_NOFOLLOW))
@@ -279,16 +294,26 @@ static bool is_whiteout_name(const char *path)
     return starts_with(slash ? slash + 1 : path, WHITEOUT);
 }
 
+/* Where this layer itself has no directory, a whiteout says nothing. */
+static int apply_removal(struct unpacker *u, const struct tar_entry *entry)
+{
+    struct place place;
+
+    if (find_place(u, entry, WALK_WHITEOUT, &place)) {
+        if (u->fault.number != ENOENT)
+            return -1;
+        u->fault = (struct fault){0};
+        return 0;
+    }
+    return strcmp(place.name, OPAQUE) ? apply_whiteout(u, place.name + strlen(WHITEOUT)) : apply_opaque(u);
+}
+
 static int apply_placed(struct unpacker *u, const struct tar_entry *entry)
 {
     struct place place;
 
-    if (find_place(u, entry, &place))
+    if (find_place(u, entry, WALK_MAKE, &place))
         return -1;
-    if (!strcmp(place.name, OPAQUE))
-        return apply_opaque(u);
-    if (starts_with(place.name, WHITEOUT))
-        return apply_whiteout(u, place.name + strlen(WHITEOUT));
     if (entry->type == TAR_DIRECTORY)
         return apply_directory(u, entry, &place);
     if (!*place.name)
@@ -310,9 +335,9 @@ static int on_begin(void *context, const struct tar_entry *entry)
         return -1;
     if (is_leftover(clean))
         return 0;
-    if (entry->type == TAR_HARD_LINK && !is_whiteout_name(clean))
-        return apply_hard_link(u, entry);
-    return apply_placed(u, entry);
+    if (is_whiteout_name(clean))
+        return apply_removal(u, entry);
+    return entry->type == TAR_HARD_LINK ? apply_hard_link(u, entry) : apply_placed(u, entry);
 }
 
 static int on_data(void *context, const void *data, size_t size, uint64_t offset)
@@ -406,6 +431,9 @@ void unpack_close(struct unpacker *u)
         free(u->links[i].target);
     }
     free(u->links);
+    for (size_t i = 0; i < u->whiteout_count; i++)
+        free(u->whiteouts[i]);
+    free(u->whiteouts);
     free(u->dirs.levels);
     free(u->options.uids.ranges);
     free(u->options.gids.ranges);

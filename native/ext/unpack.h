@@ -91,6 +91,8 @@ struct unpacker {
     struct dir_table table;
     struct late_link *links;
     size_t link_count, link_capacity;
+    char **whiteouts;            /* real paths of all that have been made */
+    size_t whiteout_count, whiteout_capacity;
     int file;                    /* the regular file being written, or -1 */
     uint64_t entries, dropped_xattrs, skipped_devices;
     bool root_described, root_opaque, default_acls;
@@ -101,6 +103,7 @@ int unpack_open(struct unpacker *u, int root);   /* takes OPTIONS as set in U; k
 int unpack_feed(struct unpacker *u, const void *data, size_t size);
 int unpack_finish(struct unpacker *u);
 void unpack_close(struct unpacker *u);
+bool unpack_is_whiteout(const struct stat *status);
 /* Notes the fault, unless there is one already, and returns -1. */
 int unpack_fail(struct unpacker *u, int number, const char *what);
 
@@ -108,8 +111,14 @@ int unpack_fail(struct unpacker *u, int number, const char *what);
 int dirs_open(struct unpacker *u, int root);
 void dirs_close(struct unpacker *u);
 int dirs_top(const struct unpacker *u);
-/* To the directory PATH (cleaned), making what is missing if CREATE; else a missing one is a fault of ENOENT. */
-int dirs_walk(struct unpacker *u, const char *path, const struct tar_entry *create);
+enum walk {
+    WALK_ONLY,      /* a missing directory is a fault of ENOENT */
+    WALK_REAL,      /* so is one that is reached over a link */
+    WALK_WHITEOUT,  /* directories that are missing are made, but nothing is replaced: that is ENOENT too */
+    WALK_MAKE,      /* directories that are missing are made, also in place of whiteouts */
+};
+/* To the directory PATH (cleaned). What is made gets the times of the member that needs it. */
+int dirs_walk(struct unpacker *u, const char *path, enum walk how, const struct tar_entry *member);
 /* Into the directory NAME within the top; PATH is the text that leads there. */
 int dirs_enter(struct unpacker *u, const char *name, const char *path);
 /* Remove what is at NAME in the top, whatever it is. */
@@ -130,6 +139,8 @@ int table_finish(struct unpacker *u);
 int meta_apply(struct unpacker *u, int fd, const struct tar_entry *entry, uint32_t mode);
 /* Owner, attributes, mode and times of what cannot be opened: NAME in the top. */
 int meta_apply_at(struct unpacker *u, const char *name, const struct tar_entry *entry);
+/* Remove the attributes that an earlier member gave to a directory. */
+int meta_forget_xattrs(struct unpacker *u, int fd);
 int meta_own(struct unpacker *u, int fd, uint64_t uid, uint64_t gid);
 void meta_times(const struct tar_entry *entry, struct timespec times[2]);
 

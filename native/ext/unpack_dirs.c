@@ -130,6 +130,21 @@ int dirs_remove(struct unpacker *u, const char *name, const struct stat *found)
     return result ? unpack_fail(u, errno, "unlinkat") : 0;
 }
 
+/* As mkdir(2) has it: in a set-group-ID directory, that bit and the group are handed down. */
+static int own_implicit(struct unpacker *u, int fd, struct dir_record *record)
+{
+    struct stat status;
+
+    if (fstat(fd, &status))
+        return unpack_fail(u, errno, "fstat");
+    record->mode = IMPLICIT_MODE | (status.st_mode & S_ISGID);
+    if (meta_own(u, fd, 0, 0))
+        return -1;
+    if (status.st_mode & S_ISGID && !u->options.keep_owner && fchown(fd, (uid_t)-1, status.st_gid))
+        return unpack_fail(u, errno, "fchown");
+    return fchmod(fd, record->mode) ? unpack_fail(u, errno, "fchmod") : 0;
+}
+
 /* A directory that no member describes; if the layer said before that the name is gone, it hides those below. */
 static int make_implicit(struct unpacker *u, const char *name, const struct tar_entry *member, bool opaque)
 {
@@ -144,52 +159,51 @@ static int make_implicit(struct unpacker *u, const char *name, const struct tar_
     if (!record)
         return unpack_fail(u, ENOMEM, "malloc");
     record->mtime = record->atime = member->mtime;
-    record->mode = IMPLICIT_MODE;
     record->implicit = !opaque;
-    if (meta_own(u, fd, 0, 0))
+    if (own_implicit(u, fd, record))
         return -1;
-    if (fchmod(fd, IMPLICIT_MODE))
-        return unpack_fail(u, errno, "fchmod");
     return opaque ? dirs_make_opaque(u, fd) : 0;
 }
 
-static bool is_whiteout(const struct stat *status)
-{
-    return S_ISCHR(status->st_mode) && status->st_rdev == 0;
-}
+/* What a walk needs to know, and LINK, the target of the link that it came upon. */
+struct walker {
+    enum walk how;
+    const struct tar_entry *member;
+    char link[PATH_MAX];
+};
 
-/* What stands in the way of a walk is a link (1: its target is in LINK), or a whiteout that a directory replaces. */
-static int step_over(struct unpacker *u, const char *name, const struct tar_entry *create, char *link)
+/* What stands in the way of a walk is a link (1), or a whiteout that a directory replaces. */
+static int step_over(struct unpacker *u, const char *name, struct walker *walker)
 {
     struct stat status;
 
     if (fstatat(dirs_top(u), name, &status, AT_SYMLINK_NOFOLLOW))
         return unpack_fail(u, errno, "fstatat");
-    if (S_ISLNK(status.st_mode)) {
-        ssize_t size = readlinkat(dirs_top(u), name, link, PATH_MAX);
+    if (S_ISLNK(status.st_mode) && walker->how != WALK_REAL) {
+        ssize_t size = readlinkat(dirs_top(u), name, walker->link, PATH_MAX);
         if (size < 0 || size >= PATH_MAX)
             return unpack_fail(u, size < 0 ? errno : ENAMETOOLONG, "readlinkat");
-        link[size] = '\0';
+        walker->link[size] = '\0';
         return 1;
     }
-    if (!is_whiteout(&status) || !create)
-        return unpack_fail(u, create ? 0 : ENOENT, "a directory above it is not a directory");
+    if (walker->how != WALK_MAKE || !unpack_is_whiteout(&status))
+        return unpack_fail(u, walker->how == WALK_MAKE ? 0 : ENOENT, "a directory above it is not a directory");
     if (dirs_remove(u, name, &status))
         return -1;
-    return make_implicit(u, name, create, true);
+    return make_implicit(u, name, walker->member, true);
 }
 
-/* One component down: 0, 1 for a link (its target is in LINK), or -1. */
-static int step(struct unpacker *u, const char *name, const struct tar_entry *create, char *link)
+/* One component down: 0, 1 for a link (its target is in the walker), or -1. */
+static int step(struct unpacker *u, const char *name, struct walker *walker)
 {
     int fd = openat(dirs_top(u), name, DIRECTORY);
 
     if (fd >= 0)
         return push(u, fd, name) < 0 ? -1 : 0;
-    if (errno == ENOENT && create)
-        return make_implicit(u, name, create, false);
+    if (errno == ENOENT && walker->how >= WALK_WHITEOUT)
+        return make_implicit(u, name, walker->member, false);
     if (errno == ELOOP || errno == ENOTDIR)
-        return step_over(u, name, create, link);
+        return step_over(u, name, walker);
     return unpack_fail(u, errno, "openat");
 }
 
@@ -227,9 +241,9 @@ static int insert_target(struct unpacker *u, char *path, const char *left, const
 }
 
 /* Walks PATH, which it uses up, from the top of the stack. */
-static int walk(struct unpacker *u, char path[PATH_MAX], const struct tar_entry *create)
+static int walk(struct unpacker *u, char path[PATH_MAX], struct walker *walker)
 {
-    char name[NAME_MAX + 1], link[PATH_MAX], *rest = path;
+    char name[NAME_MAX + 1], *rest = path;
     int links = 0;
 
     while (*rest) {
@@ -243,21 +257,22 @@ static int walk(struct unpacker *u, char path[PATH_MAX], const struct tar_entry 
         if (!strcmp(name, ".."))
             truncate_to(&u->dirs, u->dirs.depth ? u->dirs.depth - 1 : 0);
         else if (length && strcmp(name, "."))
-            result = step(u, name, create, link);
+            result = step(u, name, walker);
         if (result > 0 && ++links > UNPACK_LINKS_MAX)
             return unpack_fail(u, ELOOP, "path");
         rest = result > 0 ? path : left;
         if (result > 0)
-            result = insert_target(u, path, left, link);
+            result = insert_target(u, path, left, walker->link);
         if (result < 0)
             return -1;
     }
     return dirs_top(u);
 }
 
-int dirs_walk(struct unpacker *u, const char *path, const struct tar_entry *create)
+int dirs_walk(struct unpacker *u, const char *path, enum walk how, const struct tar_entry *member)
 {
     struct dir_stack *dirs = &u->dirs;
+    struct walker walker = {.how = how, .member = member};
     char rest[PATH_MAX];
 
     if (dirs->text_valid && !strcmp(path, dirs->text))
@@ -265,7 +280,7 @@ int dirs_walk(struct unpacker *u, const char *path, const struct tar_entry *crea
     dirs->text_valid = false;
     const char *left = keep_common(dirs, path);
     memcpy(rest, left, strlen(left) + 1);
-    if (walk(u, rest, create) < 0)
+    if (walk(u, rest, &walker) < 0)
         return -1;
     memmove(dirs->text, path, strlen(path) + 1);
     dirs->text_valid = true;

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/capability.h>
+#include <linux/limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/xattr.h>
@@ -165,6 +166,19 @@ static void drop_inherited(struct unpacker *u, int fd)
         return;
     fremovexattr(fd, "system.posix_acl_access");
     fremovexattr(fd, "system.posix_acl_default");
+}
+
+int meta_forget_xattrs(struct unpacker *u, int fd)
+{
+    char names[XATTR_LIST_MAX];
+    ssize_t size = flistxattr(fd, names, sizeof names);
+
+    if (size < 0)
+        return errno == ENOTSUP ? 0 : unpack_fail(u, errno, "flistxattr");
+    for (const char *name = names; name < names + size; name += strlen(name) + 1)
+        if (!is_refused(name) && fremovexattr(fd, name) && errno != ENODATA)
+            return unpack_fail(u, errno, "fremovexattr");
+    return 0;
 }
 
 int meta_apply(struct unpacker *u, int fd, const struct tar_entry *entry, uint32_t mode)

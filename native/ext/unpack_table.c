@@ -78,12 +78,12 @@ void table_free(struct dir_table *table)
 /* The descriptor of a record's directory; -1 with no fault if it is not there any more. */
 static int find(struct unpacker *u, struct dir_record *record)
 {
-    int fd = dirs_walk(u, record->path, NULL);
+    int fd = dirs_walk(u, record->path, WALK_REAL, NULL);
     uint64_t inode = u->dirs.depth ? u->dirs.levels[u->dirs.depth - 1].inode : u->dirs.root_inode;
 
     if (fd < 0 && u->fault.number != ENOENT)
         return -1;
-    if (fd < 0 || inode != record->inode || strcmp(u->dirs.path, record->path)) {
+    if (fd < 0 || inode != record->inode) {
         u->fault = (struct fault){0};
         free(record->path);
         record->path = NULL;

@@ -75,15 +75,16 @@ class LayerResult:
     """What has been unpacked: ``size`` bytes of tar stream, ``entries`` members.
 
     ``implicit`` are directories that no member describes ("" is the root): they take after the layers
-    below. ``links`` are hard links (path, target) whose target this layer does not have. ``opaque`` says
-    that the root directory hides all layers below. ``dropped_xattrs`` counts attributes that the file system
-    or the caller's rights do not allow.
+    below. ``links`` are hard links (path, target) whose target this layer does not have; ``whiteouts`` are
+    all that have been made. ``opaque`` says that the root directory hides all layers below.
+    ``dropped_xattrs`` counts attributes that the file system or the caller's rights do not allow.
     """
 
     size: int
     entries: int
     implicit: tuple[bytes, ...] = ()
     links: tuple[tuple[bytes, bytes], ...] = ()
+    whiteouts: tuple[bytes, ...] = ()
     opaque: bool = False
     dropped_xattrs: int = 0
     skipped_devices: int = 0
@@ -121,11 +122,13 @@ class LayerUnpacker:
     def finish(self) -> LayerResult:
         """The stream has ended; raises :class:`ImageError` if it is cut off."""
         try:
-            size, entries, implicit, links, opaque, dropped, skipped = _sys.unpack_finish(self._open())
+            size, entries, implicit, links, whiteouts, *rest = _sys.unpack_finish(self._open())
         except (OSError, ValueError) as error:
             raise _explain(error) from error
         self.close()
-        return LayerResult(size, entries, tuple(implicit), tuple(links), opaque, dropped, skipped)
+        opaque, dropped, skipped = rest
+        lists = tuple(implicit), tuple(links), tuple(whiteouts)
+        return LayerResult(size, entries, *lists, bool(opaque), dropped, skipped)
 
     def _open(self) -> _sys._Unpacker:
         if self._unpacker is None:

@@ -35,7 +35,9 @@ class UnpackedLayer:
         if self._result is None:
             raise ValueError("the layer is not finished")
         result = self._result
-        facts = LayerFacts(result.size, result.entries, result.implicit, result.links, result.opaque)
+        facts = LayerFacts(
+            result.size, result.entries, result.implicit, result.links, result.whiteouts, result.opaque
+        )
         self._snapshotter.commit_layer(self._draft, facts)
 
     def abort(self) -> None:

@@ -26,13 +26,15 @@ class LayerFacts:
     """What unpacking has found out about a layer (see ``trimaran.image.layer.LayerResult``).
 
     ``implicit`` are directories that take after the layers below, "" being the root; ``links`` are hard links
-    (path, target) to files of the layers below; ``opaque`` says that all layers below are hidden.
+    (path, target) to files of the layers below; ``whiteouts`` are all that the layer has, needed or not;
+    ``opaque`` says that all layers below are hidden.
     """
 
     size: int = 0
     entries: int = 0
     implicit: Sequence[bytes] = ()
     links: Sequence[tuple[bytes, bytes]] = ()
+    whiteouts: Sequence[bytes] = ()
     opaque: bool = False
 
 

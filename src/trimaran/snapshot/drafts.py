@@ -45,6 +45,8 @@ class Shelf:
                 path = self.layer(name) + ".new"
                 self.discard(name)
                 os.mkdir(path, 0o755)
+                # Whatever the directory above hands down: its group, its set-group-ID bit, our umask.
+                os.chown(path, os.geteuid(), os.getegid())
                 os.chmod(path, 0o755)
                 return Draft(chain_id, parent, name, path, intent)
             if waiting:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from types import TracebackType
 
 from trimaran.linux.mounts import open_beneath
@@ -73,8 +73,15 @@ class Merged:
 
     def find(self, path: bytes) -> tuple[int, os.stat_result] | None:
         """The layer that the file or directory at this path comes from, and its status."""
-        parent = os.path.dirname(path)
-        for layer in self.directories(parent):
+        return self._first(self.directories(os.path.dirname(path)), path)
+
+    def below(self, path: bytes) -> tuple[int, os.stat_result] | None:
+        """As :meth:`find`, without what the uppermost layer has at this very path."""
+        layers = self.directories(os.path.dirname(path)) if path else range(len(self._fds))
+        return self._first([layer for layer in layers if layer != 0], path)
+
+    def _first(self, layers: Iterable[int], path: bytes) -> tuple[int, os.stat_result] | None:
+        for layer in layers:
             status = self.status(layer, path)
             if status is not None:
                 return None if is_whiteout(status) else (layer, status)
@@ -97,14 +104,18 @@ class Merged:
         """What a directory holds."""
         seen: dict[bytes, bool] = {}
         for layer in self.directories(path):
-            directory = open_beneath(self._fds[layer], path, os.O_RDONLY | os.O_DIRECTORY)
-            try:
-                for name in os.listdir(directory):
-                    status = os.stat(name, dir_fd=directory, follow_symlinks=False)
-                    seen.setdefault(os.fsencode(name), not is_whiteout(status))
-            finally:
-                os.close(directory)
+            for name, status in self.list_layer(layer, path).items():
+                seen.setdefault(name, not is_whiteout(status))
         return {name for name, there in seen.items() if there}
+
+    def list_layer(self, layer: int, path: bytes) -> dict[bytes, os.stat_result]:
+        """What one layer's directory holds, whiteouts too."""
+        directory = open_beneath(self._fds[layer], path, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            names = os.listdir(directory)
+            return {os.fsencode(n): os.stat(n, dir_fd=directory, follow_symlinks=False) for n in names}
+        finally:
+            os.close(directory)
 
     def forget(self, path: bytes) -> None:
         """A directory has been made at this path."""

@@ -1,15 +1,17 @@
 """What a layer that was unpacked on its own still needs of the layers below it.
 
 Engines that unpack layer upon layer into one tree get this from the tree. Here it is made up for, once the
-layers below are known: directories that the layer only passes through look like those they cover, and a
-hard link to a file of a lower layer brings that file up, as overlayfs itself does for a new link.
+layers below are known. Directories that the layer only passes through look like those they cover. A hard
+link to a file of a lower layer brings that file up, as overlayfs itself does for a new link. Whiteouts that
+hide nothing go, and directories with nothing else in them: overlayfs would list them in a directory that
+only one layer has.
 """
 
 from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from trimaran.errors import ImageError
@@ -24,29 +26,73 @@ def settle(layer: str, lower: Sequence[str], facts: LayerFacts) -> None:
 
     Raises ImageError for a hard link whose target no layer has, OSError.
     """
-    if not facts.implicit and not facts.links:
+    if not facts.implicit and not facts.links and not facts.whiteouts:
         return
     with Merged([layer, *lower]) as merged:
         for path, target in facts.links:
             _link(merged, path, target)
-        for path in facts.implicit:
-            _resemble(merged, path)
+        for path in facts.whiteouts:
+            _drop_needless(merged, path)
+        # Deepest first: a directory may be empty once those below it are gone.
+        paths = sorted(facts.implicit, key=lambda path: path.count(b"/") + bool(path), reverse=True)
+        kept = [path for path in paths if not _drop_empty(merged, path)]
+        unknown = set(facts.implicit)
+        for path in reversed(kept):
+            _resemble(merged, path, parent_known=os.path.dirname(path) not in unknown)
 
 
-def _resemble(merged: Merged, path: bytes) -> None:
-    """Give the layer's directory the looks of the one that it covers."""
-    layers = merged.directories(path)
-    if len(layers) < 2 or layers[0] != 0:
+def _drop_needless(merged: Merged, path: bytes) -> None:
+    """Remove a whiteout of the layer that hides nothing."""
+    here = merged.status(0, path)
+    if here is None or not is_whiteout(here) or merged.below(path) is not None:
         return
-    source = target = -1
+    _remove(merged, path, os.unlink)
+
+
+def _remove(merged: Merged, path: bytes, call: Callable[..., None]) -> None:
+    parent = open_beneath(merged.fd(0), os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY)
     try:
-        source = open_beneath(merged.fd(layers[1]), path, os.O_RDONLY | os.O_DIRECTORY)
-        target = open_beneath(merged.fd(0), path, os.O_RDONLY | os.O_DIRECTORY)
-        copy_metadata(source, target)
+        with _times_kept(parent, b""):
+            call(os.path.basename(path), dir_fd=parent)
     finally:
-        for fd in (source, target):
-            if fd >= 0:
-                os.close(fd)
+        os.close(parent)
+
+
+def _drop_empty(merged: Merged, path: bytes) -> bool:
+    """Remove a directory of the layer that holds nothing, and covers none."""
+    below = merged.below(path)
+    if not path or (below is not None and stat.S_ISDIR(below[1].st_mode)) or merged.list_layer(0, path):
+        return False
+    _remove(merged, path, os.rmdir)
+    return True
+
+
+def _resemble(merged: Merged, path: bytes, *, parent_known: bool) -> None:
+    """Give the layer's directory the looks of the one that it covers, or those of a new one."""
+    below = merged.below(path)
+    target = open_beneath(merged.fd(0), path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        if below is None or not stat.S_ISDIR(below[1].st_mode):
+            if not path:
+                os.utime(target, (0, 0))  # no layer says anything of the root
+            elif not parent_known:
+                _inherit(merged, path, target)
+            return
+        source = open_beneath(merged.fd(below[0]), path, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            copy_metadata(source, target)
+        finally:
+            os.close(source)
+    finally:
+        os.close(target)
+
+
+def _inherit(merged: Merged, path: bytes, directory: int) -> None:
+    """The set-group-ID bit of the directory above, known only now, is handed down (mkdir(2))."""
+    above = merged.status(0, os.path.dirname(path))
+    if above is not None and above.st_mode & stat.S_ISGID:
+        os.chown(directory, -1, above.st_gid)
+        os.chmod(directory, stat.S_IMODE(os.fstat(directory).st_mode) | stat.S_ISGID)
 
 
 def _link(merged: Merged, path: bytes, target: bytes) -> None:
@@ -83,7 +129,7 @@ def _make_parents(merged: Merged, path: bytes) -> None:
     finally:
         os.close(parent)
     merged.forget(path)
-    _resemble(merged, path)
+    _resemble(merged, path, parent_known=True)
 
 
 @contextmanager
