@@ -5,9 +5,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/bpf.h>
+#include <sched.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -166,6 +169,58 @@ int op_join_cgroup(struct run *run, const struct operation *op)
     if (directory >= 0)
         close(directory);
     return result;
+}
+
+/* path of a file that takes PIDs, such as the tasks of a resctrl group */
+int op_enroll(struct run *run, const struct operation *op)
+{
+    char pid[16];
+    const char *path = op->args[0].string;
+    int length = snprintf(pid, sizeof pid, "%d", (int)run->child);
+    int fd = open(path, O_WRONLY | O_CLOEXEC | O_NOFOLLOW);
+    int result = fd >= 0 && write(fd, pid, (size_t)length) == length ? 0 : fail(run, "enroll", path);
+    if (fd >= 0)
+        close(fd);
+    return result;
+}
+
+static int write_map(pid_t pid, const char *file, const char *text)
+{
+    char path[40];
+    snprintf(path, sizeof path, "/proc/%d/%s", (int)pid, file);
+    int fd = open(path, O_WRONLY | O_CLOEXEC);
+    if (fd < 0)
+        return -1;
+    ssize_t n = write(fd, text, strlen(text));
+    int error = errno;
+    close(fd);
+    errno = error;
+    return n == (ssize_t)strlen(text) ? 0 : -1;
+}
+
+/* slot, uid_map, gid_map: a user namespace that no process is in, for the id maps of mounts */
+int op_user_namespace(struct run *run, const struct operation *op)
+{
+    char path[40];
+    int fd = -1;
+    pid_t owner = clone_process(CLONE_NEWUSER, -1, NULL);
+    if (owner == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        for (;;)
+            pause();
+    }
+    if (owner < 0)
+        return fail(run, "clone3", "user namespace");
+    snprintf(path, sizeof path, "/proc/%d/ns/user", (int)owner);
+    if (write_map(owner, "uid_map", op->args[1].string))
+        fail(run, "write", "uid_map");
+    else if (write_map(owner, "gid_map", op->args[2].string))
+        fail(run, "write", "gid_map");
+    else if ((fd = open(path, O_RDONLY | O_CLOEXEC)) < 0)
+        fail(run, "open", path);
+    kill(owner, SIGKILL);
+    waitpid(owner, NULL, __WALL);
+    return fd < 0 ? -1 : slot_set(run, &op->args[0], fd);
 }
 
 /* argument list; "@PID@" is the new process */

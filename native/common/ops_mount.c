@@ -246,6 +246,16 @@ int op_switch_root(struct run *run, const struct operation *op)
     return chdir("/") < 0 ? fail(run, "chdir", "/") : 0;
 }
 
+/* Without a mount namespace of its own, the process just cannot see beyond its root. */
+int op_chroot(struct run *run, const struct operation *op)
+{
+    if (fchdir(slot_fd(run, &op->args[0])) < 0)
+        return fail(run, "fchdir", "new root");
+    if (chroot(".") < 0)
+        return fail(run, "chroot", "");
+    return chdir("/") < 0 ? fail(run, "chdir", "/") : 0;
+}
+
 /* flags of mount(2) for / and all below */
 int op_propagation(struct run *run, const struct operation *op)
 {

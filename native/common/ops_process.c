@@ -239,6 +239,14 @@ int op_ioprio(struct run *run, const struct operation *op)
     return syscall(SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0, op->args[0].number) < 0 ? fail(run, "ioprio_set", "") : 0;
 }
 
+/* mode with its flags, mask of nodes. set_mempolicy(2) */
+int op_memory_policy(struct run *run, const struct operation *op)
+{
+    unsigned long bits = op->args[1].number * 8;
+    return syscall(SYS_set_mempolicy, op->args[0].number, bits ? op->args[1].bytes : NULL, bits ? bits + 1 : 0) < 0
+               ? fail(run, "set_mempolicy", "") : 0;
+}
+
 /* CPU mask */
 int op_affinity(struct run *run, const struct operation *op)
 {
@@ -317,6 +325,14 @@ static ssize_t next_message(struct run *run, char *text, size_t size)
     }
 }
 
+/* What must be done before a filter that may forbid it is loaded. */
+static int seal(struct run *run)
+{
+    enum { CLOEXEC = 1U << 2 };
+    umask(run->umask);
+    return syscall(SYS_close_range, 3 + run->inputs.preserve, ~0U, CLOEXEC) < 0 ? fail(run, "close_range", "") : 0;
+}
+
 /* From here on `start` may come: from the peer, or from whoever connects to the listener. The connection
  * closes when the program is executed, which tells the other side so. */
 int op_ready(struct run *run, const struct operation *op)
@@ -336,7 +352,7 @@ int op_ready(struct run *run, const struct operation *op)
         if (n < 0)
             return -1;
         if (n == 5 && !memcmp(text, "start", 5))
-            return 0;
+            return seal(run);
     }
 }
 
@@ -383,14 +399,8 @@ int op_execve(struct run *run, const struct operation *op)
         return fail(run, "calloc", "environment");
     memcpy(environment, op->args[1].list, count * sizeof *environment);
     environment[count] = run->home;
-    enum { CLOEXEC = 1U << 2 };
-    const char *step = "close_range";
-    if (syscall(SYS_close_range, 3 + run->inputs.preserve, ~0U, CLOEXEC) == 0) {
-        umask(run->umask);
-        execve(program, argv, (char **)environment);
-        step = "execve";
-    }
-    fail(run, step, program);
+    execve(program, argv, (char **)environment);
+    fail(run, "execve", program);
     free(environment);
     return -1;
 }

@@ -19,7 +19,7 @@
 #define PLAN_NO_SLOT 0xffffffffU /* "no descriptor": the path is the host's, from / */
 
 enum {
-    PLAN_SLOTS = 64,           /* descriptors a plan can name */
+    PLAN_SLOTS = 256,          /* descriptors a plan can name at a time */
     PLAN_MAX_SIZE = 4 << 20,   /* bytes */
     PLAN_MAX_OPERATIONS = 4096,
     PLAN_MAX_ARGUMENTS = 8,

@@ -7,19 +7,22 @@ runs. Both are pure: the same configuration and facts always give the same plan.
 from __future__ import annotations
 
 from trimaran.errors import SpecError
-from trimaran.plan import namespaces, process, rootfs
+from trimaran.plan import namespaces, process, rdt, rootfs
 from trimaran.plan.namespaces import MAPPED, Namespaces
 from trimaran.plan.operations import NO_SLOT
+from trimaran.spec.runtime import Process
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from trimaran.plan.build import Build, CgroupPlan
     from trimaran.plan.operations import Plan
     from trimaran.plan.process import Confinement
-    from trimaran.spec.runtime import Config, Hooks, Process
+    from trimaran.spec.runtime import Hooks
 
 MOUNTED, HOOKED = 2, 3
 """Phases: the child's mounts stand, before the root changes; the parent has run the runtime's hooks."""
+NO_PROCESS = Process(cwd="/")
+"""Stands for a process that the configuration lacks: the container can be created, but not started."""
 _O_PATH, _O_DIRECTORY = 0o10000000, 0o200000
 
 
@@ -33,23 +36,17 @@ def create(
     planned.
     """
     config = build.config
-    if config.process is None or not config.process.args:
-        raise SpecError("$.process.args", "is missing", hint="say which program the container runs")
+    first = config.process or NO_PROCESS
     spaces = Namespaces(config.linux.namespaces if config.linux else [])
-    if "mount" not in spaces.created and "mount" not in spaces.joined:
-        raise SpecError(
-            "$.linux.namespaces",
-            "has no mount namespace: the container's mounts would be the host's",
-            hint='add {"type": "mount"}',
-        )
     hooks = config.hooks
     joined = namespaces.open_joined(build, spaces)
     listener = process.connect_listener(build, confinement)
-    _parent(build, spaces, cgroup, hooks, state, config.process)
+    sources = rootfs.open_sources(build, spaces, joined)
+    _parent(build, spaces, cgroup, hooks, state, first)
     namespaces.enter(build, spaces, joined)
-    _prepare(build, spaces, config.process)
-    _files(build, spaces, config, hooks, state)
-    _become(build, config, confinement, listener, hooks, state)
+    _prepare(build, spaces)
+    _files(build, spaces, sources, first, hooks, state)
+    _become(build, first, confinement, listener, hooks, state)
     return build.plan
 
 
@@ -65,11 +62,13 @@ def _parent(
     plan = build.plan
     if cgroup:
         cgroup_files(build, cgroup)
+    rdt.make_group(build)
     namespaces.clone(build, spaces)
     namespaces.map_ids(build, spaces)
     if cgroup:
         for path in cgroup.join:
             plan.add("join_cgroup", path, why="$.linux.cgroupsPath")
+    rdt.enroll(build)
     if first.oom_score_adj is not None:
         plan.add("proc_write", "oom_score_adj", str(first.oom_score_adj), why="$.process.oomScoreAdj")
     plan.add("send", MAPPED, why="the child goes on")
@@ -92,7 +91,7 @@ def cgroup_files(build: Build, cgroup: CgroupPlan) -> None:
         plan.add("cgroup_device", *cgroup.device_program, why="$.linux.resources.devices")
 
 
-def _prepare(build: Build, spaces: Namespaces, first: Process) -> None:
+def _prepare(build: Build, spaces: Namespaces) -> None:
     plan, config = build.plan, build.config
     plan.add("dumpable", 0, why="nobody in the container may read or trace the runtime's process")
     plan.add("session", why="signals of the caller's terminal are not the container's")
@@ -106,41 +105,52 @@ def _prepare(build: Build, spaces: Namespaces, first: Process) -> None:
         plan.add("domainname", config.domainname, why="$.domainname")
 
 
-def _files(build: Build, spaces: Namespaces, config: Config, hooks: Hooks | None, state: str) -> None:
+def _files(
+    build: Build,
+    spaces: Namespaces,
+    sources: dict[int, int],
+    first: Process,
+    hooks: Hooks | None,
+    state: str,
+) -> None:
     """Mounts while the host's files can still be seen, then the change of root, then what hides paths."""
     plan = build.plan
-    assert config.process is not None
-    rootfs.make_root(build)
-    rootfs.make_mounts(build, spaces)
-    rootfs.make_devices(build, spaces)
-    process.console(build, config.process, "$.process", bind=True)
-    plan.add("mkdirs", build.root, config.process.cwd, 0o755, why="$.process.cwd")
+    if spaces.own_mounts:
+        rootfs.make_root(build)
+        rootfs.make_mounts(build, spaces, sources)
+        rootfs.make_devices(build, spaces)
+    else:
+        rootfs.open_root(build)
+    process.console(build, first, "$.process", bind=spaces.own_mounts)
+    plan.add("mkdirs", build.root, first.cwd, 0o755, why="$.process.cwd")
     if hooks and (hooks.prestart or hooks.create_runtime):
         plan.add("send", MOUNTED, why="the runtime's hooks may run")
         plan.add("recv", HOOKED, why="the runtime's hooks have run")
     if hooks:
         process.hooks(build, hooks.create_container, "createContainer", state)
-    rootfs.change_root(build)
-    rootfs.finish(build)
+    if spaces.own_mounts:
+        rootfs.change_root(build)
+    else:
+        plan.add("chroot", build.root, why="$.root, without a mount namespace")
+    rootfs.finish(build, spaces)
 
 
 def _become(
     build: Build,
-    config: Config,
+    first: Process,
     confinement: Confinement | None,
     listener: int,
     hooks: Hooks | None,
     state: str,
 ) -> None:
-    assert config.process is not None
-    process.limits(build, config.process, "$.process")
-    process.labels(build, config.process, "$.process")
-    sets = process.identity(build, config.process, "$.process", confinement)
+    process.limits(build, first, "$.process")
+    process.memory_policy(build)
+    process.labels(build, first, "$.process")
+    process.identity(build, first, "$.process", confinement)
     process.execute(
         build,
-        config.process,
+        first,
         "$.process",
-        sets=sets,
         confinement=confinement,
         listener=listener,
         start_hooks=hooks.start_container if hooks else [],
@@ -165,6 +175,9 @@ def join(
     plan = build.plan
     joined = namespaces.open_joined(build, spaces)
     listener = process.connect_listener(build, confinement)
+    affinity = joining.exec_cpu_affinity
+    if affinity and affinity.initial:
+        process.affinity(build, affinity.initial, "$.execCPUAffinity.initial")
     plan.add("clone", 0, NO_SLOT, why="one more process")
     for path in cgroups:
         plan.add("join_cgroup", path, why="the container's limits")
@@ -182,10 +195,10 @@ def join(
         )
     plan.add("open", build.root, "/", _O_PATH | _O_DIRECTORY, why="the container's root")
     process.console(build, joining, "$", bind=False)
+    if affinity and affinity.final:
+        process.affinity(build, affinity.final, "$.execCPUAffinity.final")
     process.limits(build, joining, "$")
     process.labels(build, joining, "$")
-    sets = process.identity(build, joining, "$", confinement)
-    process.execute(
-        build, joining, "$", sets=sets, confinement=confinement, listener=listener, start_hooks=[], state=""
-    )
+    process.identity(build, joining, "$", confinement)
+    process.execute(build, joining, "$", confinement=confinement, listener=listener, start_hooks=[], state="")
     return plan

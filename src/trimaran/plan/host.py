@@ -27,11 +27,11 @@ class HostFacts:
     """What this process may do and what the kernel has.
 
     ``capabilities``: mask of what this process may pass on (permitted and in the bounding set);
-    ``kernel``: version as (major, minor); ``lsms``: names of /sys/kernel/security/lsm; ``uid``: this
-    (CAP_SYS_RESOURCE).
+    ``kernel``: version as (major, minor); ``lsms``: names of /sys/kernel/security/lsm; ``uid``
+    and ``gid``: this process's; ``resctrl``: where that file system is mounted, or "".
     """
 
-    __slots__ = ("capabilities", "cgroups", "gid", "kernel", "lsms", "uid")
+    __slots__ = ("capabilities", "cgroups", "gid", "kernel", "lsms", "resctrl", "uid")
 
     def __init__(
         self,
@@ -42,6 +42,7 @@ class HostFacts:
         gid: int,
         cgroups: CgroupLayout | None,
         lsms: frozenset[str] = frozenset(),
+        resctrl: str = "",
     ) -> None:
         self.capabilities = capabilities
         self.kernel = kernel
@@ -49,6 +50,7 @@ class HostFacts:
         self.gid = gid
         self.cgroups = cgroups
         self.lsms = lsms
+        self.resctrl = resctrl
 
     @property
     def rootless(self) -> bool:

@@ -41,6 +41,11 @@ class Namespaces:
         self.where = {n.type: f"$.linux.namespaces[{i}]" for i, n in enumerate(namespaces)}
 
     @property
+    def own_mounts(self) -> bool:
+        """Whether the process has a mount namespace other than ours."""
+        return "mount" in self.created or "mount" in self.joined
+
+    @property
     def own_user(self) -> bool:
         """Whether the process runs in a user namespace other than ours."""
         return "user" in self.created or "user" in self.joined
@@ -119,15 +124,16 @@ def map_ids(build: Build, namespaces: Namespaces) -> None:
         build.plan.add(
             "proc_write", "setgroups", "deny", why="user_namespaces(7): an ordinary user's gid_map"
         )
-    build.plan.add("proc_write", "uid_map", _lines(linux.uid_mappings), why="$.linux.uidMappings")
-    build.plan.add("proc_write", "gid_map", _lines(linux.gid_mappings), why="$.linux.gidMappings")
+    build.plan.add("proc_write", "uid_map", id_lines(linux.uid_mappings), why="$.linux.uidMappings")
+    build.plan.add("proc_write", "gid_map", id_lines(linux.gid_mappings), why="$.linux.gidMappings")
 
 
 def _single(maps: list[IDMapping]) -> bool:
     return len(maps) == 1 and maps[0].size == 1
 
 
-def _lines(maps: list[IDMapping]) -> str:
+def id_lines(maps: list[IDMapping]) -> str:
+    """The text of uid_map or gid_map (user_namespaces(7))."""
     return "".join(f"{m.container_id} {m.host_id} {m.size}\n" for m in maps)
 
 

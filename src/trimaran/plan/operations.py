@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 NO_SLOT = 0xFFFFFFFF
 """In place of a slot: no descriptor, the path is the host's."""
-SLOTS = 64
+SLOTS = 256
 
 # name: (code, signature, argument names)
 OPERATIONS: dict[str, tuple[int, str, tuple[str, ...]]] = {
@@ -74,6 +74,11 @@ OPERATIONS: dict[str, tuple[int, str, tuple[str, ...]]] = {
     "home": (50, "u", ("uid",)),
     "root_user": (51, "", ()),
     "execve": (52, "ll", ("args", "env")),
+    "chroot": (53, "d", ("root",)),
+    "memory_policy": (54, "ub", ("mode", "nodes")),
+    "user_namespace": (55, "dss", ("slot", "uid_map", "gid_map")),
+    "copy_up": (56, "dds", ("slot", "root", "path")),
+    "enroll": (57, "s", ("path",)),
 }
 
 OPTIONAL = 1
@@ -110,9 +115,7 @@ class Plan:
         self.operations.append(Operation(name, args, why, optional))
 
     def slot(self, name: str) -> int:
-        """A new descriptor slot. Raises OverflowError when the plan has no more."""
-        if len(self.slots) == SLOTS:
-            raise OverflowError("a plan names at most 64 descriptors")
+        """A new descriptor slot; the wire form uses those of the executor again when they are free."""
         self.slots.append(name)
         return len(self.slots) - 1
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from trimaran.errors import Unsupported
 from trimaran.plan import rootfs
 from trimaran.plan.operations import NO_SLOT
+from trimaran.spec import ranges
 from trimaran.spec.capabilities import NAMES, mask
 from trimaran.spec.validate import RLIMITS
 
@@ -25,6 +27,16 @@ _POLICIES = {
     "SCHED_ISO": 4,
     "SCHED_IDLE": 5,
     "SCHED_DEADLINE": 6,
+}
+# MPOL_* of set_mempolicy(2), each at the place of its number
+_MEMORY_MODES = (
+    *("MPOL_DEFAULT", "MPOL_PREFERRED", "MPOL_BIND", "MPOL_INTERLEAVE", "MPOL_LOCAL"),
+    *("MPOL_PREFERRED_MANY", "MPOL_WEIGHTED_INTERLEAVE"),
+)
+_MEMORY_FLAGS = {
+    "MPOL_F_NUMA_BALANCING": 1 << 13,
+    "MPOL_F_RELATIVE_NODES": 1 << 14,
+    "MPOL_F_STATIC_NODES": 1 << 15,
 }
 _SCHED_FLAGS = {
     "SCHED_FLAG_RESET_ON_FORK": 0x01,
@@ -77,6 +89,30 @@ def limits(build: Build, process: Process, at: str) -> None:
         plan.add("personality", _PERSONALITIES[linux.personality.domain], why="$.linux.personality")
 
 
+def memory_policy(build: Build) -> None:
+    """The NUMA policy of the first process, which the others inherit."""
+    linux = build.config.linux
+    if linux is None or linux.memory_policy is None:
+        return
+    policy = linux.memory_policy
+    mode = _MEMORY_MODES.index(policy.mode)
+    for flag in policy.flags:
+        mode |= _MEMORY_FLAGS[flag]
+    nodes = _bit_mask(ranges.parse(policy.nodes, "$.linux.memoryPolicy.nodes"))
+    build.plan.add("memory_policy", mode, nodes, why="$.linux.memoryPolicy")
+
+
+def affinity(build: Build, cpus: str, at: str) -> None:
+    """The CPUs that the process, or the one that makes it, runs on."""
+    build.plan.add("affinity", _bit_mask(ranges.parse(cpus, at)), why=at)
+
+
+def _bit_mask(numbers: list[int]) -> bytes:
+    """As an array of unsigned long."""
+    bits = sum(1 << number for number in numbers)
+    return bits.to_bytes((bits.bit_length() + 63) // 64 * 8, "little")
+
+
 def _sched_attr(scheduler: Scheduler) -> bytes:
     """struct sched_attr of sched_setattr(2), first version: 48 bytes."""
     flags = 0
@@ -108,11 +144,12 @@ def _granted(build: Build, names: list[str], at: str) -> int:
     return wanted & build.host.capabilities
 
 
-def identity(build: Build, process: Process, at: str, confinement: Confinement | None) -> tuple[int, ...]:
-    """User, groups and capabilities; returns the sets that the program shall start with.
+def identity(build: Build, process: Process, at: str, confinement: Confinement | None) -> None:
+    """User, groups and capabilities.
 
     Loading a filter without no_new_privs needs CAP_SYS_ADMIN, and must come last, since the filter may
-    forbid what is done before: so that capability stays until then.
+    forbid what is done before: so that capability stays until then. execve(2) takes it away, since it
+    computes the program's sets from the bounding, inheritable and ambient ones (capabilities(7)).
     """
     plan, user = build.plan, process.user
     plan.add("stdio_owner", user.uid, user.gid, why=f"{at}.user: /dev/stdout must open for its user")
@@ -141,18 +178,30 @@ def identity(build: Build, process: Process, at: str, confinement: Confinement |
         effective, permitted, inheritable, ambient = sets
         first = (effective | late, permitted | late, inheritable, ambient)
         plan.add("capabilities", *first, why=f"{at}.capabilities")
-        sets = sets if late & ~permitted or late & ~effective else ()
     plan.add("cwd", process.cwd, why=f"{at}.cwd")
-    return sets
 
 
 def labels(build: Build, process: Process, at: str) -> None:
-    """The label that the LSM gives at execve: written to the process's own attribute, on a true procfs."""
-    for label, attribute, field in (
-        (process.apparmor_profile and f"exec {process.apparmor_profile}", "apparmor/exec", "apparmorProfile"),
-        (process.selinux_label, "exec", "selinuxLabel"),
+    """The label that the LSM gives at execve: written to the process's own attribute, on a true procfs.
+
+    Raises Unsupported if the kernel does not run that LSM: the container would be less confined than asked.
+    """
+    for label, lsm, attribute, field in (
+        (
+            process.apparmor_profile and f"exec {process.apparmor_profile}",
+            "apparmor",
+            "apparmor/exec",
+            "apparmorProfile",
+        ),
+        (process.selinux_label, "selinux", "exec", "selinuxLabel"),
     ):
         if label:
+            if lsm not in build.host.lsms:
+                raise Unsupported(
+                    f"{at}.{field} cannot be applied",
+                    why=f"{lsm} is not active on this host",
+                    hint="leave it out",
+                )
             procfs = rootfs.procfs_slot(build)
             plan_path = f"thread-self/attr/{attribute}"
             build.plan.add("write", procfs, plan_path, label, why=f"{at}.{field}")
@@ -171,7 +220,6 @@ def execute(
     process: Process,
     at: str,
     *,
-    sets: tuple[int, ...],
     confinement: Confinement | None,
     listener: int,
     start_hooks: list[Hook],
@@ -179,6 +227,10 @@ def execute(
 ) -> None:
     """Wait for ``start``, then the last steps before the program, which a failure of any leaves unstarted."""
     plan = build.plan
+    if not process.args:
+        plan.add("ready", why="created; but there is nothing to start")
+        plan.add("execve", [""], [], why=f"{at} is missing")
+        return
     if not any(variable.startswith("HOME=") for variable in process.env):
         plan.add("home", process.user.uid, why=f"{at}.env has no HOME")
     plan.add("lookup", process.args[0], search_path(process.env), why=f"{at}.args[0]")
@@ -187,8 +239,6 @@ def execute(
     if confinement:
         arguments = (confinement.filter, confinement.flags, listener, confinement.listener_state)
         plan.add("seccomp", *arguments, why=confinement.where)
-    if sets:
-        plan.add("capabilities", *sets, why=f"{at}.capabilities")
     plan.add("execve", process.args, process.env, why=f"{at}.args")
 
 

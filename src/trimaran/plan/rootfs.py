@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from trimaran.errors import SpecError, Unsupported
 from trimaran.plan.mount_options import (
+    IDMAP,
     MS_PRIVATE,
     MS_REC,
     MS_SHARED,
@@ -14,6 +16,7 @@ from trimaran.plan.mount_options import (
     RDONLY,
     MountOptions,
 )
+from trimaran.plan.namespaces import id_lines
 from trimaran.plan.operations import NO_SLOT
 from trimaran.spec.validate_linux import sysctl_path
 
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
 
 RECURSIVE = 1  # of operation tree
 NO_LINKS = 1  # of operation attach
+_O_PATH, _O_DIRECTORY = 0o10000000, 0o200000
 _S_IFCHR, _S_IFBLK, _S_IFIFO = 0o020000, 0o060000, 0o010000
 _KINDS = {"c": _S_IFCHR, "u": _S_IFCHR, "b": _S_IFBLK, "p": _S_IFIFO}
 
@@ -76,26 +80,72 @@ def make_root(build: Build) -> None:
         plan.add("attach", build.root, NO_SLOT, path, 0, why="the root must be a mount point")
 
 
-def make_mounts(build: Build, namespaces: Namespaces) -> None:
-    """The mounts of the configuration, in its order."""
+def open_root(build: Build) -> None:
+    """The root file system as it is, for a container without a mount namespace."""
+    assert build.config.root is not None
+    path = build.absolute(build.config.root.path)
+    build.plan.add("open", build.root, path, _O_PATH | _O_DIRECTORY, why="$.root.path")
+
+
+def open_sources(build: Build, namespaces: Namespaces, joined: dict[str, int]) -> dict[int, int]:
+    """Slots of the binds that only the calling process can take: by the number of the mount.
+
+    In a user namespace the process may be unable to reach a source, and cannot give it an id map.
+    """
+    slots: dict[int, int] = {}
+    for number, mount in enumerate(build.config.mounts):
+        options = MountOptions(mount.options)
+        mapped = bool(options.idmap or mount.uid_mappings)
+        if not (options.bind or mount.type == "bind"):
+            if mapped:
+                raise SpecError(f"$.mounts[{number}]", "only a bind mount can have an id map")
+        elif namespaces.own_mounts and (mapped or (namespaces.own_user and not build.host.rootless)):
+            slots[number] = _open_source(build, mount, options, joined, f"$.mounts[{number}]")
+    return slots
+
+
+def _open_source(build: Build, mount: Mount, options: MountOptions, joined: dict[str, int], why: str) -> int:
+    plan = build.plan
+    slot = plan.slot(mount.destination)
+    source = build.absolute(mount.source)
+    plan.add("tree", slot, NO_SLOT, source, RECURSIVE if options.bind == 2 else 0, why=why)
+    if options.idmap or mount.uid_mappings:
+        owner = joined.get("user", NO_SLOT)
+        linux = build.config.linux
+        uids, gids = mount.uid_mappings, mount.gid_mappings
+        if not uids and linux and linux.uid_mappings:
+            uids, gids = linux.uid_mappings, linux.gid_mappings
+        if uids:
+            owner = plan.slot(f"idmap-{mount.destination}")
+            plan.add("user_namespace", owner, id_lines(uids), id_lines(gids), why=f"{why}.uidMappings")
+        recursive = 1 if options.idmap == 2 else 0
+        plan.add("setattr", slot, IDMAP, 0, 0, recursive, owner, why=why)
+    return slot
+
+
+def make_mounts(build: Build, namespaces: Namespaces, sources: dict[int, int]) -> None:
+    """The mounts of the configuration, in its order; ``sources`` are those that are open already."""
     from trimaran.plan import cgroup_mount
 
     for number, mount in enumerate(build.config.mounts):
         why = f"$.mounts[{number}]"
         options = MountOptions(mount.options)
         if options.bind or mount.type == "bind":
-            _bind(build, mount, options, why)
+            _bind(build, mount, options, sources.get(number), why)
         elif mount.type == "cgroup":
             cgroup_mount.make(build, namespaces, mount, options, why)
         else:
             _filesystem(build, mount, options, why)
 
 
-def _bind(build: Build, mount: Mount, options: MountOptions, why: str) -> None:
+def _bind(build: Build, mount: Mount, options: MountOptions, slot: int | None, why: str) -> None:
     plan = build.plan
-    slot = plan.slot(mount.destination)
-    source = build.absolute(mount.source)
-    plan.add("tree", slot, NO_SLOT, source, RECURSIVE if options.bind == 2 else 0, why=why)
+    if options.data:
+        build.plan.warnings.append(f"{why}.options: {','.join(options.data)} has no meaning for a bind mount")
+    if slot is None:
+        slot = plan.slot(mount.destination)
+        source = build.absolute(mount.source)
+        plan.add("tree", slot, NO_SLOT, source, RECURSIVE if options.bind == 2 else 0, why=why)
     set_attributes(build, slot, options, why)
     plan.add("attach", slot, build.root, mount.destination, 0, why=why)
     set_propagation(build, slot, options, why)
@@ -105,7 +155,21 @@ def _filesystem(build: Build, mount: Mount, options: MountOptions, why: str) -> 
     plan = build.plan
     slot = plan.slot(mount.destination)
     source = mount.source or mount.type
-    plan.add("filesystem", slot, mount.type, source, options.data, options.set, why=why)
+    data = [*options.data, *_label(build, mount)]
+    copy_up = options.copy_up and mount.type == "tmpfs"
+    plan.add(
+        "filesystem",
+        slot,
+        mount.type,
+        source,
+        data,
+        options.set & ~RDONLY if copy_up else options.set,
+        why=why,
+    )
+    if copy_up:
+        plan.add("copy_up", slot, build.root, mount.destination, why=f"{why}.options: tmpcopyup")
+        if options.set & RDONLY:
+            plan.add("setattr", slot, RDONLY, 0, 0, 0, NO_SLOT, why=why)
     # A link in the image must not put the kernel's files where they are not expected.
     links = NO_LINKS if mount.type in ("proc", "sysfs") else 0
     plan.add("attach", slot, build.root, mount.destination, links, why=why)
@@ -113,6 +177,20 @@ def _filesystem(build: Build, mount: Mount, options: MountOptions, why: str) -> 
     recursive.recursive_set, recursive.recursive_clear = options.recursive_set, options.recursive_clear
     set_attributes(build, slot, recursive, why)
     set_propagation(build, slot, options, why)
+
+
+def _label(build: Build, mount: Mount) -> list[str]:
+    """The SELinux context of a file system that has none of its own."""
+    label = build.config.linux.mount_label if build.config.linux else ""
+    if not label or mount.type in ("proc", "sysfs", "mqueue"):
+        return []
+    if "selinux" not in build.host.lsms:
+        raise Unsupported(
+            "$.linux.mountLabel cannot be applied",
+            why="selinux is not active on this host",
+            hint="leave it out",
+        )
+    return [f"context={label}"]
 
 
 def set_attributes(build: Build, slot: int, options: MountOptions, why: str) -> None:
@@ -185,13 +263,13 @@ def change_root(build: Build) -> None:
         build.plan.add("pivot", build.root, why="$.root")
 
 
-def finish(build: Build) -> None:
+def finish(build: Build, namespaces: Namespaces) -> None:
     """What is set when all mounts stand: propagation, kernel settings, hidden paths, a read-only root."""
     plan, config, linux = build.plan, build.config, build.config.linux
     assert config.root is not None
     if linux:
         propagation = _PROPAGATION[linux.rootfs_propagation]
-        if linux.rootfs_propagation:
+        if linux.rootfs_propagation and namespaces.own_mounts:
             plan.add("propagation", propagation, why="$.linux.rootfsPropagation")
         if linux.sysctl:
             procfs = procfs_slot(build)
@@ -201,7 +279,7 @@ def finish(build: Build) -> None:
             plan.add("readonly", build.root, path, why=f"$.linux.readonlyPaths[{number}]")
         for number, path in enumerate(linux.masked_paths):
             plan.add("mask", build.root, path, why=f"$.linux.maskedPaths[{number}]")
-    if config.root.readonly:
+    if config.root.readonly and namespaces.own_mounts:
         plan.add("setattr", build.root, RDONLY, 0, 0, 0, NO_SLOT, why="$.root.readonly")
 
 

@@ -7,6 +7,7 @@ import os
 from trimaran.plan.host import HostFacts
 from trimaran.runtime.cgroups.layout import find_layout
 
+RESCTRL = "/sys/fs/resctrl"
 _facts: HostFacts | None = None
 
 
@@ -34,6 +35,7 @@ def _gather() -> HostFacts:
         gid=os.getegid(),
         cgroups=find_layout(),
         lsms=_lsms(),
+        resctrl=RESCTRL if os.path.exists(f"{RESCTRL}/schemata") else "",
     )
 
 

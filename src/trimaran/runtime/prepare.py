@@ -56,7 +56,7 @@ def container(id: str, bundle: str, config: Config, options: CreateOptions) -> P
     state: dict[str, object] = {
         "ociVersion": config.oci_version,
         "id": id,
-        "status": "creating",
+        "status": "created",
         "bundle": bundle,
         "annotations": config.annotations,
     }
@@ -97,7 +97,9 @@ def confinement(config: Config, state: dict[str, object]) -> Confinement | None:
         text = jsonio.dump(
             {"ociVersion": config.oci_version, "fds": ["seccompFd"], "metadata": profile.listener_metadata}
         )
-        container_state = f'{text[:-1]},"pid":@PID@,"state":{jsonio.dump({**state, "pid": 0})}}}'
+        container_state = (
+            f'{text[:-1]},"pid":@PID@,"state":{jsonio.dump({**state, "status": "creating", "pid": 0})}}}'
+        )
     return Confinement(
         compiled.program,
         compiled.flags,
