@@ -35,6 +35,7 @@ def bzimage_of(payload: bytes) -> bytes:
     return bytes(image) + payload
 
 
+@pytest.mark.peer("cpio")
 def test_an_archive_is_what_cpio_reads(tmp_path):
     archive = cpio.Archive()
     archive.file("etc/deep/name", b"content", 0o640)
