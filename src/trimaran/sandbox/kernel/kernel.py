@@ -14,6 +14,7 @@ from trimaran.sandbox import abi
 from trimaran.sandbox.kernel import execution, family, locks, tty
 from trimaran.sandbox.kernel.outcome import Answered, Block, Continue, Fail
 from trimaran.sandbox.kernel.signals import Signals
+from trimaran.sandbox.kernel.socket.policy import Network
 from trimaran.sandbox.kernel.table import PREFETCH, build_table
 from trimaran.sandbox.kernel.task import Process, Task
 from trimaran.sandbox.kernel.waiting import Parked, WaitQueue
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 LISTENER_KEY = 1 << 63
 IDLE_MS = 60_000
+DENIALS_LIMIT = 1000
 
 
 class Kernel:
@@ -53,6 +55,8 @@ class Kernel:
         self.counts: dict[int, int] = {}
         self.unknown: dict[str, int] = {}
         self.faults = 0
+        self.network = Network()
+        self.denials: list[str] = []
         self.on_exit: Callable[[Process, int], None] | None = None
         self.on_executed: Callable[[Process], None] | None = None
         self.log: Callable[[str], None] = lambda text: None
@@ -71,7 +75,7 @@ class Kernel:
     def watch(self, fd: int, events: int, callback: Callable[[int], None]) -> None:
         """Call CALLBACK with the events of a host descriptor, until :meth:`unwatch`."""
         self.watched[fd] = callback
-        self.epoll.register(fd, events)
+        _sys.epoll_add(self.epoll.fileno(), fd, events, fd)
 
     def unwatch(self, fd: int) -> None:
         if self.watched.pop(fd, None) is not None:
@@ -84,6 +88,17 @@ class Kernel:
     def at(self, deadline: int, callback: Callable[[], None]) -> None:
         self.timer_count += 1
         heappush(self.timers, (deadline, self.timer_count, callback))
+
+    def waiting_since(self, task: Task) -> int:
+        """When the call that is handled began to wait, on the monotonic clock."""
+        return task.parked.since if task.parked is not None else time.monotonic_ns()
+
+    def denied(self, task: Task, call: str, what: str, why: str) -> None:
+        """Keep an explanation of a refusal, for the one who asks."""
+        text = f"process {task.process.pid} ({task.process.name()}): {call} {what} denied: {why}"
+        if len(self.denials) < DENIALS_LIMIT:
+            self.denials.append(text)
+        self.log(text)
 
     # Processes.
 

@@ -192,6 +192,11 @@ def _absent(task: Task, dirfd: int, path: bytes, *, directory: bool = False) -> 
     return found
 
 
+def make_entry(task: Task, dirfd: int, path: bytes, maker: object) -> Dentry:
+    """Make a new entry at PATH with MAKER(directory inode, dentry). Raises Fail(EEXIST) and others."""
+    return _make(task, _absent(task, dirfd, path), maker)
+
+
 def sys_mkdir(task: Task, path: int, mode: int, *_: int) -> int:
     return sys_mkdirat(task, AT_FDCWD, path, mode)
 

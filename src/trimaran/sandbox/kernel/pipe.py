@@ -157,6 +157,10 @@ class PipeFile(File):
             return size
         raise Fail(E.EINVAL)
 
+    def reopen(self, flags: int) -> PipeFile:
+        """Another end of the same pipe, for /proc/PID/fd."""
+        return PipeFile(flags, self.inode, self.pipe)
+
     def describe(self) -> bytes:
         return self.dentry.path() if self.dentry else b"pipe:[%d]" % self.inode.ino
 

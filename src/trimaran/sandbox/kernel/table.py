@@ -10,84 +10,29 @@ if TYPE_CHECKING:
 
     Handler = Callable[..., int]
 
-MODULES = [
-    "family",
-    "execution",
-    "signals",
-    "descriptors",
-    "reading",
-    "transfer",
-    "names",
-    "attributes",
-    "xattrs",
-    "mapping",
-    "identity",
-    "system",
-    "pipe",
-    "polling",
-    "epoll",
-    "clocks",
-    "tty",
-    "notify_files",
-]
 
-_PATH_FIRST = [
-    "open",
-    "creat",
-    "stat",
-    "lstat",
-    "access",
-    "execve",
-    "chdir",
-    "chroot",
-    "mkdir",
-    "rmdir",
-    "unlink",
-    "readlink",
-    "chmod",
-    "chown",
-    "lchown",
-    "truncate",
-    "statfs",
-    "utime",
-    "utimes",
-    "mknod",
-    "setxattr",
-    "lsetxattr",
-    "getxattr",
-    "lgetxattr",
-    "listxattr",
-    "llistxattr",
-    "removexattr",
-    "lremovexattr",
-    "mount",
-    "umount2",
-    "memfd_create",
-]
-_PATH_SECOND = [
-    "openat",
-    "openat2",
-    "newfstatat",
-    "statx",
-    "faccessat",
-    "faccessat2",
-    "execveat",
-    "mkdirat",
-    "unlinkat",
-    "readlinkat",
-    "fchmodat",
-    "fchmodat2",
-    "fchownat",
-    "utimensat",
-    "futimesat",
-    "mknodat",
-    "inotify_add_watch",
-    "name_to_handle_at",
-]
+def words(text: str) -> list[str]:
+    return text.split()
+
+
+MODULES = words(
+    "family execution signals descriptors reading transfer names attributes xattrs mapping "
+    "identity system pipe polling epoll clocks tty sockets notify_files"
+)
+
+_PATH_FIRST = words(
+    "open creat stat lstat access execve chdir chroot mkdir rmdir unlink readlink chmod chown "
+    "lchown truncate statfs utime utimes mknod setxattr lsetxattr getxattr lgetxattr listxattr "
+    "llistxattr removexattr lremovexattr mount umount2 memfd_create"
+)
+_PATH_SECOND = words(
+    "openat openat2 newfstatat statx faccessat faccessat2 execveat mkdirat unlinkat readlinkat "
+    "fchmodat fchmodat2 fchownat utimensat futimesat mknodat inotify_add_watch name_to_handle_at"
+)
 _PATHS = {"rename": (1, 2), "link": (1, 2), "symlink": (1, 2), "renameat": (2, 4), "renameat2": (2, 4)}
 _PATHS |= {"linkat": (2, 4), "symlinkat": (1, 3), "pivot_root": (1, 2)}
-_ATTRIBUTE = ["setxattr", "lsetxattr", "getxattr", "lgetxattr", "removexattr", "lremovexattr"]
-_ATTRIBUTE_OF_FD = ["fsetxattr", "fgetxattr", "fremovexattr"]
+_ATTRIBUTE = words("setxattr lsetxattr getxattr lgetxattr removexattr lremovexattr")
+_ATTRIBUTE_OF_FD = words("fsetxattr fgetxattr fremovexattr")
 
 
 def _prefetch() -> bytes:

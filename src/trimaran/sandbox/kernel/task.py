@@ -115,6 +115,10 @@ class Process:
     def limit(self, resource: int) -> int:
         return self.limits[resource][0]
 
+    def name(self) -> str:
+        """What ps shows: the command's last part."""
+        return os.fsdecode(self.arguments[0].rsplit(b"/", 1)[-1][:15]) if self.arguments else "?"
+
 
 class Task:
     """A thread. ``tid`` is the supervisor's number for it, ``guest_tid`` the program's.

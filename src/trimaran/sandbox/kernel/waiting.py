@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -12,7 +14,7 @@ if TYPE_CHECKING:
 class Parked:
     """A call that waits for one of its queues, or for its deadline (monotonic nanoseconds)."""
 
-    __slots__ = ("args", "call", "deadline", "listener", "number", "queues", "restart", "task")
+    __slots__ = ("args", "call", "deadline", "listener", "number", "queues", "restart", "since", "task")
 
     def __init__(self, task: Task, number: int, args: tuple[int, ...]) -> None:
         self.task = task
@@ -23,6 +25,7 @@ class Parked:
         self.queues: tuple[WaitQueue, ...] = ()
         self.deadline: int | None = None
         self.restart = 0
+        self.since = time.monotonic_ns()
 
 
 class WaitQueue:

@@ -68,6 +68,11 @@ class LayeredFs(FileSystem):
                 root.mode, root.uid, root.gid = base.st_mode, base.st_uid, base.st_gid
         self.root = root
 
+    def prefixes(self) -> list[bytes]:
+        """Where the host has the layers, to recognise mapped files by their names."""
+        layers = [self.upper, *self.lower] if self.upper else self.lower
+        return [os.readlink(b"/proc/self/fd/%d" % layer.fd) for layer in layers]
+
     def statfs(self) -> tuple[int, int, int, int, int, int]:
         found = os.statvfs((self.upper or self.lower[0]).fd)
         return found.f_bsize, found.f_blocks, found.f_bfree, found.f_bavail, found.f_files, found.f_ffree
