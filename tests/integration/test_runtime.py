@@ -188,3 +188,19 @@ def test_terminal(runtime, tmp_path):
         output += os.read(fds[0], 100)
     os.close(fds[0])
     assert output.startswith(b"31 97\r\n")
+
+
+def test_pause_resume_ps_update_and_events(runtime):
+    runtime.configure("sleep", "30")
+    runtime("run", "-d", "runtime-test-10", stdin=subprocess.DEVNULL)
+    pid = runtime.state("runtime-test-10")["pid"]
+    assert json.loads(runtime("ps", "--format", "json", "runtime-test-10").stdout) == [pid]
+    assert runtime("pause", "runtime-test-10").returncode == 0
+    assert runtime.state("runtime-test-10")["status"] == "paused"
+    assert "it is paused" in runtime("pause", "runtime-test-10").stderr
+    assert runtime("resume", "runtime-test-10").returncode == 0
+    assert runtime.state("runtime-test-10")["status"] == "running"
+    assert runtime("update", "runtime-test-10", "--pids-limit", "9").returncode == 0
+    event = json.loads(runtime("events", "--stats", "runtime-test-10").stdout)
+    assert (event["type"], event["id"], event["data"]["pids"]["limit"]) == ("stats", "runtime-test-10", 9)
+    assert event["data"]["cpu"]["usage"]["total"] > 0

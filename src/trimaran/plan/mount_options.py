@@ -43,6 +43,13 @@ _NOTHING = frozenset(
 )
 
 
+def known() -> list[str]:
+    """Every option that is not left to the file system."""
+    recursive = [f"r{name}" for name in (*_ATTRIBUTES, *_PROPAGATION)]
+    rest = ["bind", "rbind", "idmap", "ridmap", "tmpcopyup"]
+    return sorted({*_ATTRIBUTES, *_PROPAGATION, *_SUPERBLOCK, *_NOTHING, *recursive, *rest})
+
+
 class MountOptions:
     """The options of one mount, sorted by what they act on.
 

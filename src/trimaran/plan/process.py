@@ -29,11 +29,11 @@ _POLICIES = {
     "SCHED_DEADLINE": 6,
 }
 # MPOL_* of set_mempolicy(2), each at the place of its number
-_MEMORY_MODES = (
+MEMORY_MODES = (
     *("MPOL_DEFAULT", "MPOL_PREFERRED", "MPOL_BIND", "MPOL_INTERLEAVE", "MPOL_LOCAL"),
     *("MPOL_PREFERRED_MANY", "MPOL_WEIGHTED_INTERLEAVE"),
 )
-_MEMORY_FLAGS = {
+MEMORY_FLAGS = {
     "MPOL_F_NUMA_BALANCING": 1 << 13,
     "MPOL_F_RELATIVE_NODES": 1 << 14,
     "MPOL_F_STATIC_NODES": 1 << 15,
@@ -95,9 +95,9 @@ def memory_policy(build: Build) -> None:
     if linux is None or linux.memory_policy is None:
         return
     policy = linux.memory_policy
-    mode = _MEMORY_MODES.index(policy.mode)
+    mode = MEMORY_MODES.index(policy.mode)
     for flag in policy.flags:
-        mode |= _MEMORY_FLAGS[flag]
+        mode |= MEMORY_FLAGS[flag]
     nodes = _bit_mask(ranges.parse(policy.nodes, "$.linux.memoryPolicy.nodes"))
     build.plan.add("memory_policy", mode, nodes, why="$.linux.memoryPolicy")
 

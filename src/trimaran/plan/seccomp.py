@@ -91,6 +91,11 @@ _MULTIPLEXED = {
 }
 
 
+def usable_architectures(machine: str) -> list[str]:
+    """The architectures that a process of this machine can use, by their OCI names."""
+    return list(_FAMILIES.get(machine, {}))
+
+
 class Filter:
     """A compiled profile: the program, the flags for seccomp(2), and whether it wants a listener."""
 

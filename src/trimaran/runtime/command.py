@@ -26,6 +26,13 @@ COMMANDS = {
     "state": ("state", "print a container's state as JSON"),
     "kill": ("kill", "send a signal to a container"),
     "delete": ("delete", "remove a container"),
+    "pause": ("freeze", "stop every process of a container where it is"),
+    "resume": ("freeze", "let the processes of a paused container go on"),
+    "ps": ("ps", "list the processes of a container"),
+    "update": ("update", "change the limits of a container"),
+    "events": ("events", "print what a container uses, as JSON"),
+    "spec": ("spec", "write a config.json to start from"),
+    "features": ("features", "print what this runtime can do, as JSON"),
     "list": ("list", "list containers"),
 }
 
@@ -72,7 +79,7 @@ def run(words: list[str]) -> int:
     """Run one command; returns the exit status."""
     context: Context | None = None
     try:
-        options, rest = parse(words, GLOBAL)
+        options, rest = parse(words, GLOBAL, stop=True)
         if options.given("version"):
             return _version()
         if options.given("help") or not rest or rest[0] == "help":
@@ -101,10 +108,11 @@ def _command(name: str) -> Callable[[Context, str, list[str]], int]:
 
 
 def read_options(
-    name: str, words: list[str], options: tuple[Option, ...], usage: str
+    name: str, words: list[str], options: tuple[Option, ...], usage: str, *, stop: bool = False
 ) -> tuple[Options, list[str]]:
-    """A command's own options; prints its help and exits if that is asked for."""
-    found, rest = parse(words, (*options, Option("help h", "flag", "show this help")))
+    """A command's own options, which end at its first argument if ``stop``; prints its help and exits if that
+    is asked for."""
+    found, rest = parse(words, (*options, Option("help h", "flag", "show this help")), stop=stop)
     if found.given("help"):
         print(f"usage: trimaran-oci {name} {usage}\n\n{COMMANDS[name][1]}\n\noptions:\n{describe(options)}")
         sys.exit(0)

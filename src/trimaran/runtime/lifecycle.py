@@ -9,7 +9,7 @@ from trimaran.linux import files, processes, sockets
 from trimaran.plan import wire
 from trimaran.runtime import hooks, launch, prepare
 from trimaran.runtime.cgroups import control
-from trimaran.spec import jsonio, validate
+from trimaran.spec import jsonio, validate, validate_resources
 from trimaran.spec.runtime import Config
 
 TYPE_CHECKING = False
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from trimaran.runtime.launch import Launched
     from trimaran.runtime.prepare import Prepared
     from trimaran.runtime.store import Entry, Store
+    from trimaran.spec.resources import Resources
 
     Status = Literal["created", "running", "paused", "stopped"]
 
@@ -132,7 +133,6 @@ def new_state(entry: Entry, config: Config, bundle: str, prepared: Prepared) -> 
         "bundle": bundle,
         "rootfs": prepared.rootfs,
         "created": _now(),
-        "owner": "",
         "annotations": config.annotations,
         "cgroups": prepared.cgroups,
         "pid": 0,
@@ -193,6 +193,18 @@ def _now() -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(whole)) + f".{rest // 1000:06d}Z"
 
 
+def _owner(uid: int) -> str:
+    """The name of a user, or the number if it has none."""
+    if uid == 0:
+        return "root"
+    import pwd
+
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
+
+
 def status(entry: Entry, state: dict[str, Any]) -> Status:
     """``created``, ``running``, ``paused`` or ``stopped``: what the host says, not what was noted."""
     if not processes.alive(state["pid"], state["started"]):
@@ -217,7 +229,7 @@ def oci_state(entry: Entry) -> dict[str, object]:
         "rootfs": state["rootfs"],
         "created": state["created"],
         **({"annotations": state["annotations"]} if state["annotations"] else {}),
-        "owner": state["owner"],
+        "owner": _owner(os.fstat(entry.directory).st_uid),
     }
 
 
@@ -310,6 +322,24 @@ def pause(store: Store, id: str) -> None:
 def resume(store: Store, id: str) -> None:
     """Undo :func:`pause`. Raises Conflict unless the container is paused."""
     _freeze(store, id, "paused", False)
+
+
+def update(store: Store, id: str, resources: Resources, schemata: list[str]) -> None:
+    """Change limits; what is not named stays. ``schemata`` are lines for the container's resctrl group.
+
+    Raises SpecError, KernelError, Unsupported; Conflict if the container is stopped.
+    """
+    validate_resources.check_resources(resources, "$")
+    with store.open(id, locked=True) as entry:
+        state = entry.read()
+        if status(entry, state) == "stopped":
+            raise Conflict(f"container {id} cannot be updated", why="it is not running")
+        control.update(state["cgroups"], resources)
+        group = state.get("resctrl", "")
+        if schemata and not group:
+            raise Conflict(f"container {id} cannot be updated", why="it has no resctrl group")
+        for line in schemata:
+            control.write(f"{group}/schemata", f"{line}\n")
 
 
 def _freeze(store: Store, id: str, wanted: str, freezing: bool) -> None:

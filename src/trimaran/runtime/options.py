@@ -1,7 +1,6 @@
 """Reading the runtime's command line: argparse alone would cost more than starting a container.
 
-Options are those of runc: one or two dashes, ``--name value`` or ``--name=value``; they end at the first
-word that is none, or at ``--``.
+Options are those of runc: one or two dashes, ``--name value`` or ``--name=value``; they end at ``--``.
 """
 
 from __future__ import annotations
@@ -58,15 +57,25 @@ class Options:
         return self._given.get(name, [])
 
 
-def parse(words: Sequence[str], options: Sequence[Option]) -> tuple[Options, list[str]]:
-    """The options at the start of ``words``, and what follows them. Raises InvalidInput."""
+def parse(
+    words: Sequence[str], options: Sequence[Option], *, stop: bool = False
+) -> tuple[Options, list[str]]:
+    """The options among ``words``, and the other words. Raises InvalidInput.
+
+    ``stop``: options end at the first word that is none, since what follows is somebody else's.
+    """
     known = {name: option for option in options for name in option.names}
     found = Options()
-    rest = list(words)
-    while rest and rest[0].startswith("-") and rest[0] != "-":
+    rest, others = list(words), []
+    while rest:
         word = rest.pop(0)
         if word == "--":
             break
+        if not word.startswith("-") or word == "-":
+            others.append(word)
+            if stop:
+                break
+            continue
         name, equals, value = word.lstrip("-").partition("=")
         option = known.get(name)
         if option is None:
@@ -79,7 +88,7 @@ def parse(words: Sequence[str], options: Sequence[Option]) -> tuple[Options, lis
                 raise InvalidInput(f"option --{name} needs a value", hint=f"--{name} {option.metavar}")
             value = rest.pop(0)
         found.add(option.names[0], value)
-    return found, rest
+    return found, others + rest
 
 
 def _nearest(name: str, known: dict[str, Option]) -> str:

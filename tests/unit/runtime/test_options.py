@@ -10,12 +10,18 @@ from trimaran.runtime.store import check_id
 OPTIONS = (Option("bundle b", "value", ""), Option("detach d", "flag", ""), Option("env e", "value", ""))
 
 
-def test_options_end_at_the_first_word_that_is_none():
-    options, rest = parse(["-b", "/x", "--detach", "--env=A=1", "-e", "B", "id", "-b", "y"], OPTIONS)
+def test_options_can_end_at_the_first_word_that_is_none():
+    words = ["-b", "/x", "--detach", "--env=A=1", "-e", "B", "id", "-b", "y"]
+    options, rest = parse(words, OPTIONS, stop=True)
     assert options.value("bundle") == "/x"
     assert options.given("detach")
     assert options.values("env") == ["A=1", "B"]
     assert rest == ["id", "-b", "y"]
+
+
+def test_options_may_stand_behind_arguments():
+    options, rest = parse(["id", "-b", "y", "TERM", "-d"], OPTIONS)
+    assert (options.value("bundle"), options.given("detach"), rest) == ("y", True, ["id", "TERM"])
 
 
 def test_dashes_end_options():

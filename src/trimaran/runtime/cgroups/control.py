@@ -21,7 +21,8 @@ def _read(path: str) -> str:
         return file.read().strip()
 
 
-def _write(path: str, text: str) -> None:
+def write(path: str, text: str) -> None:
+    """Write to a file that must be there. Raises KernelError."""
     try:
         fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
         try:
@@ -58,7 +59,7 @@ def signal_all(directories: list[str], number: int) -> None:
     """Signal every process. A process that forks meanwhile does not get away from SIGKILL."""
     kill_file = find(directories, "cgroup.kill")
     if number == SIGKILL and kill_file and len(directories) == 1:
-        _write(f"{kill_file}/cgroup.kill", "1")
+        write(f"{kill_file}/cgroup.kill", "1")
         return
     for _ in range(_ATTEMPTS if number == SIGKILL else 1):
         found = processes(directories)
@@ -109,7 +110,7 @@ def freeze(directories: list[str], freezing: bool) -> None:
     else:
         raise Unsupported("the container cannot be paused", why="this host has no cgroup freezer")
     for _ in range(_ATTEMPTS):
-        _write(f"{directory}/{file}", value)
+        write(f"{directory}/{file}", value)
         if wanted in _read(done):
             return
         _pause_briefly()
@@ -148,7 +149,7 @@ def update(directories: list[str], resources: Resources) -> None:
         if directory is None:
             raise Unsupported(f"{why} cannot be changed", why="the container has no such controller")
     for directory, file, text, _ in _ordered(writes):
-        _write(f"{directory}/{file}", text)
+        write(f"{directory}/{file}", text)
 
 
 def _ordered(

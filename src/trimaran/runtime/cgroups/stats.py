@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 _UNLIMITED = 1 << 60
 
 
-def _number(directory: str, file: str) -> int:
+def number(directory: str, file: str) -> int:
     """A file's number; 0 for ``max``, a huge one, or a file that is not there."""
     try:
         with open(f"{directory}/{file}") as handle:
@@ -22,7 +22,7 @@ def _number(directory: str, file: str) -> int:
     return 0 if value >= _UNLIMITED else value
 
 
-def _table(directory: str, file: str) -> dict[str, int]:
+def table(directory: str, file: str) -> dict[str, int]:
     """A file of lines ``name number``."""
     try:
         with open(f"{directory}/{file}") as handle:
@@ -54,46 +54,46 @@ def read(directories: list[str]) -> dict[str, int]:
 
 def _cpuacct(directory: str) -> dict[str, int]:
     return {
-        "cpu_ns": _number(directory, "cpuacct.usage"),
-        "cpu_user_ns": _number(directory, "cpuacct.usage_user"),
-        "cpu_system_ns": _number(directory, "cpuacct.usage_sys"),
+        "cpu_ns": number(directory, "cpuacct.usage"),
+        "cpu_user_ns": number(directory, "cpuacct.usage_user"),
+        "cpu_system_ns": number(directory, "cpuacct.usage_sys"),
     }
 
 
 def _cpu_v1(directory: str) -> dict[str, int]:
-    return {"throttled_ns": _table(directory, "cpu.stat").get("throttled_time", 0)}
+    return {"throttled_ns": table(directory, "cpu.stat").get("throttled_time", 0)}
 
 
 def _cpu_v2(directory: str) -> dict[str, int]:
-    table = _table(directory, "cpu.stat")
+    found = table(directory, "cpu.stat")
     return {
-        "cpu_ns": table.get("usage_usec", 0) * 1000,
-        "cpu_user_ns": table.get("user_usec", 0) * 1000,
-        "cpu_system_ns": table.get("system_usec", 0) * 1000,
-        "throttled_ns": table.get("throttled_usec", 0) * 1000,
+        "cpu_ns": found.get("usage_usec", 0) * 1000,
+        "cpu_user_ns": found.get("user_usec", 0) * 1000,
+        "cpu_system_ns": found.get("system_usec", 0) * 1000,
+        "throttled_ns": found.get("throttled_usec", 0) * 1000,
     }
 
 
 def _memory_v1(directory: str) -> dict[str, int]:
     return {
-        "memory": _number(directory, "memory.usage_in_bytes"),
-        "memory_limit": _number(directory, "memory.limit_in_bytes"),
-        "memory_inactive_file": _table(directory, "memory.stat").get("total_inactive_file", 0),
-        "oom_kills": _table(directory, "memory.oom_control").get("oom_kill", 0),
+        "memory": number(directory, "memory.usage_in_bytes"),
+        "memory_limit": number(directory, "memory.limit_in_bytes"),
+        "memory_inactive_file": table(directory, "memory.stat").get("total_inactive_file", 0),
+        "oom_kills": table(directory, "memory.oom_control").get("oom_kill", 0),
     }
 
 
 def _memory_v2(directory: str) -> dict[str, int]:
     return {
-        "memory": _number(directory, "memory.current"),
-        "memory_limit": _number(directory, "memory.max"),
-        "memory_inactive_file": _table(directory, "memory.stat").get("inactive_file", 0),
-        "oom_kills": _table(directory, "memory.events").get("oom_kill", 0),
+        "memory": number(directory, "memory.current"),
+        "memory_limit": number(directory, "memory.max"),
+        "memory_inactive_file": table(directory, "memory.stat").get("inactive_file", 0),
+        "oom_kills": table(directory, "memory.events").get("oom_kill", 0),
     }
 
 
 def _pids(directory: str) -> dict[str, int]:
-    return {"pids": _number(directory, "pids.current"), "pids_limit": _number(directory, "pids.max")}
+    return {"pids": number(directory, "pids.current"), "pids_limit": number(directory, "pids.max")}
 
 
 def _blkio(directory: str) -> dict[str, int]:

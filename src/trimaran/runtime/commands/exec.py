@@ -29,7 +29,7 @@ _SETS = ("bounding", "effective", "inheritable", "permitted", "ambient")
 
 
 def run(context: Context, name: str, words: list[str]) -> int:
-    options, rest = read_options(name, words, OPTIONS, "[options] ID COMMAND [ARG ...]")
+    options, rest = read_options(name, words, OPTIONS, "[options] ID COMMAND [ARG ...]", stop=True)
     if not rest:
         raise InvalidInput("exec takes an id and a command", hint="trimaran-oci exec ID COMMAND")
     id, *args = rest
