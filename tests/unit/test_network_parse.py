@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trimaran.errors import InvalidInput
-from trimaran.network.model import EndpointRequest, PortRequest
-from trimaran.network.parse import parse_extra_host, parse_mac, parse_network, parse_ports
+from trimaran.network.model import EndpointRequest, NetworkMode, PortRequest
+from trimaran.network.parse import parse_extra_host, parse_mac, parse_mode, parse_network, parse_ports
 
 
 @pytest.mark.parametrize(
@@ -72,6 +72,34 @@ def test_networks(text: str, expected: EndpointRequest) -> None:
 def test_what_is_no_network(text: str) -> None:
     with pytest.raises(InvalidInput):
         parse_network(text)
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([], NetworkMode("networks", endpoints=(EndpointRequest(),))),
+        (["none"], NetworkMode("none")),
+        (["host"], NetworkMode("host")),
+        (["container:web"], NetworkMode("container", "web")),
+        (["ns:/run/netns/a"], NetworkMode("ns", "/run/netns/a")),
+        (["pasta:-I,eth7"], NetworkMode("pasta", "-I,eth7")),
+        (
+            ["a", "b:ip=10.0.0.2"],
+            NetworkMode("networks", endpoints=(EndpointRequest("a"), EndpointRequest("b", ipv4="10.0.0.2"))),
+        ),
+    ],
+)
+def test_modes(values: list[str], expected: NetworkMode) -> None:
+    assert parse_mode(values) == expected
+
+
+@pytest.mark.parametrize(
+    "values",
+    [["none", "web"], ["web", "host"], ["container"], ["ns:"], ["ns:netns/a"], ["host:x"], ["web", "web"]],
+)
+def test_what_is_no_mode(values: list[str]) -> None:
+    with pytest.raises(InvalidInput):
+        parse_mode(values)
 
 
 def test_a_mac_is_made_uniform() -> None:

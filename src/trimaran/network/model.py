@@ -86,6 +86,21 @@ class EndpointRequest:
 
 
 @dataclass(frozen=True)
+class NetworkMode:
+    """Which network namespace a container has.
+
+    ``kind``: ``none`` (its own, with a loopback only), ``host`` (the host's), ``container`` (that of the
+    container ``target``), ``ns`` (the one at the path ``target``), ``networks`` (its own, on
+    ``endpoints``), ``pasta`` or ``slirp4netns`` (its own, joined to the host's by that program, without
+    root; ``target`` holds its options).
+    """
+
+    kind: Literal["none", "host", "container", "ns", "networks", "pasta", "slirp4netns"]
+    target: str = ""
+    endpoints: tuple[EndpointRequest, ...] = ()
+
+
+@dataclass(frozen=True)
 class PortRequest:
     """Ports to publish: ``count`` ports from ``container_port`` on, at the host's from ``host_port`` on.
 

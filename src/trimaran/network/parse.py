@@ -5,7 +5,13 @@ from __future__ import annotations
 import _socket
 
 from trimaran.errors import InvalidInput
-from trimaran.network.model import DEFAULT_NETWORK, EndpointRequest, PortRequest
+from trimaran.network.model import DEFAULT_NETWORK, EndpointRequest, NetworkMode, PortRequest
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_ALONE = ("none", "host", "container", "ns", "pasta", "slirp4netns")
 
 _PORT_HELP = (
     "write [ADDRESS:][HOST[-END]:]CONTAINER[-END][/tcp|udp|sctp], such as 8080:80 or 127.0.0.1::53/udp"
@@ -82,6 +88,35 @@ def parse_mac(text: str) -> str:
     if int(parts[0], 16) & 1 or set(parts) == {"00"}:
         raise InvalidInput(f"{text!r} is no address of one interface", why="it is a group's, or zero")
     return ":".join(parts)
+
+
+def parse_mode(values: Sequence[str]) -> NetworkMode:
+    """All ``--network`` values of a container; none of them means the default network.
+
+    ``none``, ``host``, ``container:ID``, ``ns:PATH``, ``pasta[:OPTIONS]`` and ``slirp4netns[:OPTIONS]``
+    stand alone. Raises InvalidInput.
+    """
+    if not values:
+        return NetworkMode("networks", endpoints=(EndpointRequest(),))
+    kind, colon, target = values[0].partition(":")
+    if kind not in _ALONE:
+        if any(value.partition(":")[0] in _ALONE for value in values):
+            raise InvalidInput(
+                f"{' and '.join(values)} cannot go together", hint="name networks, or one mode"
+            )
+        endpoints = tuple(map(parse_network, values))
+        if len({endpoint.network for endpoint in endpoints}) != len(endpoints):
+            raise InvalidInput("a container can be on a network only once", why=", ".join(values))
+        return NetworkMode("networks", endpoints=endpoints)
+    if len(values) > 1:
+        raise InvalidInput(f"{' and '.join(values)} cannot go together", hint=f"{kind} stands alone")
+    if kind in ("container", "ns") and not target:
+        raise InvalidInput(f"--network {values[0]!r} says not which", hint="write container:ID or ns:PATH")
+    if kind in ("none", "host") and colon:
+        raise InvalidInput(f"--network {kind} takes no options")
+    if kind == "ns" and not target.startswith("/"):
+        raise InvalidInput(f"--network ns:{target} is not an absolute path")
+    return NetworkMode(kind, target)  # type: ignore[arg-type]
 
 
 def parse_network(text: str) -> EndpointRequest:
