@@ -33,27 +33,27 @@ def rules_of(text: str, chain: str) -> list[str]:
 
 
 def test_the_table_replaces_itself() -> None:
-    text = ruleset("t", [network()], [])
+    text = ruleset("t", [network()], [], 10053)
     assert text.startswith(no_ruleset("t") + "table inet t {")
 
 
 def test_a_network_goes_out_with_the_host_s_address() -> None:
     assert 'oifname != "tb1" ip saddr 10.1.0.0/16 masquerade' in rules_of(
-        ruleset("t", [network()], []), "postrouting"
+        ruleset("t", [network()], [], 10053), "postrouting"
     )
     for kind in ({"internal": True}, {"masquerade": False}):
-        assert 'oifname != "tb1"' not in ruleset("t", [network(**kind)], [])
+        assert 'oifname != "tb1"' not in ruleset("t", [network(**kind)], [], 10053)
 
 
 def test_the_last_word_on_what_goes_to_a_container_is_no() -> None:
     for kind in ({}, {"internal": True}, {"icc": False}):
-        forward = rules_of(ruleset("t", [network(**kind)], []), "forward")
+        forward = rules_of(ruleset("t", [network(**kind)], [], 10053), "forward")
         assert forward[-1] == "oifname @bridges drop"
         assert forward[1] == "ct state established,related accept"
 
 
 def test_an_internal_network_lets_nothing_through() -> None:
-    forward = rules_of(ruleset("t", [network(internal=True)], []), "forward")
+    forward = rules_of(ruleset("t", [network(internal=True)], [], 10053), "forward")
     accept = 'iifname "tb1" oifname "tb1" accept'
     assert forward[2:5] == [accept, 'iifname "tb1" drop', 'oifname "tb1" drop']
 
@@ -64,7 +64,7 @@ def test_ports_are_elements_of_the_map_for_their_address() -> None:
         (published(4, "192.0.2.1"), ENDPOINT),
         (published(6, ""), ENDPOINT),
     ]
-    text = ruleset("t", [network()], ports)
+    text = ruleset("t", [network()], ports, 10053)
     assert "elements = { tcp . 8080 : 10.1.0.2 . 80 }" in text
     assert "elements = { 192.0.2.1 . tcp . 8080 : 10.1.0.2 . 80 }" in text
     assert "elements = { tcp . 8080 : fd00::2 . 80 }" in text

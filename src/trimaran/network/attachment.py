@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import _socket
 import json
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from functools import cached_property
 
 from trimaran.errors import Conflict, InvalidInput, NotFound, TrimaranError
 from trimaran.linux import rtnetlink
 from trimaran.linux.netlink import Netlink
-from trimaran.network import lan, parse, ports, store
+from trimaran.network import lan, parse, publishing, store
 from trimaran.network.bridge import Bridges, loopback_up
 from trimaran.network.dns.helper import Helper
 from trimaran.network.model import (
@@ -22,6 +22,10 @@ from trimaran.network.model import (
     PublishedPort,
 )
 from trimaran.state import Database, Intent
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from trimaran.network.cni.driver import CniEndpoints
 
 
 class Attachments:
@@ -39,7 +43,7 @@ class Attachments:
         self._bridges = bridges
         self._networks = networks
         self._step = step
-        self._resolver = Helper(directory, database.path)
+        self._resolver = Helper(directory, database.path, bridges)
 
     def attach(self, container_id: str, netns: int, request: NetworkRequest) -> NetworkResult:
         """See :meth:`trimaran.network.manager.NetworkManager.attach`."""
@@ -48,13 +52,44 @@ class Attachments:
             with self._database.write():
                 endpoints = self._reserve(container_id, request, networks)
                 published = self._reserve_ports(endpoints, networks, request, held)
+                self._save_cni(endpoints, networks, request, published)
                 intent = self._database.announce("network.attach", container_id)
             self._all_or_nothing(
                 intent,
                 lambda: self._set_up(netns, networks, endpoints, published),
                 lambda: self.detach(container_id, netns),
             )
-        return self._describe(networks, endpoints, published)
+        return (
+            self.result(container_id)
+            if self._on_cni(endpoints)
+            else self._describe(networks, endpoints, published)
+        )
+
+    @staticmethod
+    def _on_cni(endpoints: Sequence[Endpoint]) -> bool:
+        return any(endpoint.driver == "cni" for endpoint in endpoints)
+
+    def _save_cni(
+        self,
+        endpoints: Sequence[Endpoint],
+        networks: Sequence[Network],
+        request: NetworkRequest,
+        published: Sequence[PublishedPort],
+    ) -> None:
+        if self._on_cni(endpoints):
+            from trimaran.network.cni import driver
+
+            connection = self._database.connection()
+            for network, endpoint, wish in zip(networks, endpoints, request.endpoints, strict=True):
+                if endpoint.driver == "cni":
+                    own = [port for port in published if port.endpoint_id == endpoint.id]
+                    driver.save(connection, network, endpoint, wish, request, own)
+
+    @cached_property
+    def _cni(self) -> CniEndpoints:
+        from trimaran.network.cni.driver import CniEndpoints
+
+        return CniEndpoints(self._database)
 
     def _all_or_nothing(self, intent: Intent, do: Callable[[], None], undo: Callable[[], None]) -> None:
         try:
@@ -86,7 +121,8 @@ class Attachments:
         self, container_id: str, name: str, network: Network, position: int, request: EndpointRequest
     ) -> Endpoint:
         parse.check_endpoint(request)
-        names = tuple(filter(None, (name, *request.aliases, container_id[:12]))) if network.spec.dns else ()
+        named = network.spec.dns and network.spec.driver == "bridge"
+        names = tuple(filter(None, (name, *request.aliases, container_id[:12]))) if named else ()
         return store.save_endpoint(
             self._database.connection(), container_id, network, position, request, names
         )
@@ -101,55 +137,13 @@ class Attachments:
         if not request.ports:
             return []
         usable = [
-            endpoint
-            for network, endpoint in zip(networks, endpoints, strict=True)
-            if network.spec.driver == "bridge" and not network.spec.internal
+            endpoint for network, endpoint in zip(networks, endpoints, strict=True) if _publishes(network)
         ]
         if not usable:
             raise InvalidInput(
                 "ports cannot be published", why="the container is on no bridge network with a way out"
             )
-        connection = self._database.connection()
-        published = []
-        for port_request in request.ports:
-            for group in ports.expand(port_request, usable[0]):
-                chosen = self._choose_host_port(group, held)
-                for port in chosen:
-                    store.save_port(connection, port)
-                published += chosen
-        return published
-
-    def _choose_host_port(self, group: Sequence[PublishedPort], held: ExitStack) -> list[PublishedPort]:
-        """Bind the host port of all address families; for port 0, one that is free in each."""
-        from dataclasses import replace
-
-        connection = self._database.connection()
-        if group[0].host_port:
-            for port in group:
-                self._bind(port, held)
-            return list(group)
-        for _ in range(64):
-            first = self._bind(group[0], held)
-            number = first.getsockname()[1] if first else 0
-            candidates = [replace(port, host_port=number) for port in group]
-            if any(store.port_holder(connection, port) for port in candidates):
-                continue
-            try:
-                for port in candidates[1:]:
-                    self._bind(port, held)
-            except Conflict:
-                continue
-            return candidates
-        raise Conflict("no port of the host is free", hint="give a host port with -p HOST:CONTAINER")
-
-    def _bind(self, port: PublishedPort, held: ExitStack) -> _socket.socket | None:
-        holder = store.port_holder(self._database.connection(), port) if port.host_port else ""
-        if holder:
-            return None
-        bound = ports.hold(port)
-        if bound:
-            held.callback(bound.close)
-        return bound
+        return publishing.reserve(self._database.connection(), request.ports, usable[0], held)
 
     def _set_up(
         self,
@@ -167,13 +161,18 @@ class Attachments:
             self._connect(network, endpoint, netns, families)
         self._serve_names(networks)
         for endpoint in endpoints:
-            self._bridges.publish([p for p in published if p.endpoint_id == endpoint.id], endpoint)
+            if endpoint.driver == "bridge":
+                self._bridges.publish([p for p in published if p.endpoint_id == endpoint.id], endpoint)
 
     def _connect(self, network: Network, endpoint: Endpoint, netns: int, families: Sequence[int]) -> None:
-        if network.spec.driver == "bridge":
+        if endpoint.driver == "bridge":
             self._bridges.connect(network, endpoint, netns, families)
+            return
+        self._step(f"make {endpoint.driver} {endpoint.interface}")
+        if endpoint.driver == "cni":
+            loopback_up(netns)
+            self._cni.connect(endpoint, netns)
         else:
-            self._step(f"make {network.spec.driver} {endpoint.interface}")
             lan.connect(network, endpoint, netns, families)
 
     def detach(self, container_id: str, netns: int | None = None) -> None:
@@ -205,15 +204,19 @@ class Attachments:
         published = [
             (port, endpoint)
             for endpoint in endpoints
+            if endpoint.driver == "bridge"
             for port in store.load_ports(connection, "endpoint_id = ?", endpoint.id)
         ]
         self._bridges.unpublish(published, done)
 
     def _disconnect(self, endpoint: Endpoint, netns: int | None) -> None:
-        if endpoint.host_interface:
+        if endpoint.driver == "bridge":
             self._bridges.disconnect(endpoint)
+            return
+        self._step(f"remove {endpoint.driver} {endpoint.interface}")
+        if endpoint.driver == "cni":
+            self._cni.disconnect(endpoint, netns)
         else:
-            self._step(f"remove {endpoint.interface}")
             lan.disconnect(endpoint, netns)
 
     def connect(self, container_id: str, netns: int, request: EndpointRequest) -> Endpoint:
@@ -232,6 +235,7 @@ class Attachments:
                 )
             position = 0 if row[1] is None else row[1] + 1
             endpoint = self._place(container_id, row[0], network, position, request)
+            self._save_cni([endpoint], [network], NetworkRequest((request,)), [])
             intent = self._database.announce("network.connect", endpoint.id)
         families = _missing_routes(netns, [network])
         self._all_or_nothing(
@@ -292,15 +296,30 @@ class Attachments:
         published = store.load_ports(connection, "container_id = ?", container_id)
         return self._describe(networks, endpoints, published)
 
-    @staticmethod
     def _describe(
-        networks: Sequence[Network], endpoints: Sequence[Endpoint], published: Sequence[PublishedPort]
+        self, networks: Sequence[Network], endpoints: Sequence[Endpoint], published: Sequence[PublishedPort]
     ) -> NetworkResult:
         resolver = _resolvers(networks)
         gateways = [s.gateway for network in networks for s in network.subnets if s.gateway]
+        for endpoint in endpoints:
+            if endpoint.driver == "cni":
+                given = self._cni.result(endpoint.id)
+                resolver += given.dns.nameservers
+                gateways += [address.gateway for address in given.ips if address.gateway]
         return NetworkResult(
             tuple(endpoints), tuple(published), tuple(resolver), gateways[0] if gateways else ""
         )
+
+    def check(self, container_id: str, netns: int) -> None:
+        """See :meth:`trimaran.network.manager.NetworkManager.check`."""
+        for endpoint in store.load_endpoints(self._database.connection(), "e.container_id = ?", container_id):
+            if endpoint.driver == "cni":
+                self._cni.check(endpoint, netns)
+
+    def collect(self, network: Network) -> None:
+        """See :meth:`trimaran.network.manager.NetworkManager.collect`."""
+        if network.spec.driver == "cni":
+            self._cni.collect(network)
 
     def reconcile(self, live: Callable[[str], bool]) -> list[str]:
         """Detach dead containers; make bridges and rules again for the living. What was done, in words."""
@@ -321,6 +340,14 @@ class Attachments:
 def _resolvers(networks: Sequence[Network]) -> list[str]:
     served = [network for network in networks if network.spec.dns and network.spec.driver == "bridge"]
     return [subnet.gateway for network in served for subnet in network.subnets if subnet.gateway]
+
+
+def _publishes(network: Network) -> bool:
+    if network.spec.driver == "cni":
+        from trimaran.network.cni import driver
+
+        return driver.chain_of(driver.config_of(network)).takes("portMappings")
+    return network.spec.driver == "bridge" and not network.spec.internal
 
 
 def _gives_route(network: Network, family: int) -> bool:

@@ -18,6 +18,7 @@ from trimaran.network.model import Endpoint, Network, PublishedPort
 from trimaran.state import Database
 
 _LOOPBACK = 1
+_RESOLVER_PORT = 10053
 _RUNNING_TRIES, _RUNNING_PAUSE = 100, 0.0005
 
 
@@ -39,6 +40,17 @@ class Bridges:
             name = f"trimaran_{os.urandom(4).hex()}"
             self._table = store.setting(self._database.connection(), "table", name)
         return self._table
+
+    @property
+    def resolver_port(self) -> int:
+        """The port on which this root's resolver listens, at each gateway."""
+        return int(store.setting(self._database.connection(), "resolver_port", str(_RESOLVER_PORT)))
+
+    def move_resolver(self, port: int) -> None:
+        """Have questions go to another port from now on."""
+        connection = self._database.connection()
+        connection.execute("UPDATE network_setting SET value = ? WHERE key = 'resolver_port'", (str(port),))
+        self.rebuild()
 
     def ready(self, network: Network) -> int:
         """The link number of the network's bridge, which is made first if it is missing."""
@@ -91,7 +103,7 @@ class Bridges:
             (p, endpoints[p.endpoint_id]) for p in store.load_ports(connection) if p.endpoint_id in endpoints
         ]
         self._step("load rules")
-        text = rules.ruleset(self.table, networks, ports)
+        text = rules.ruleset(self.table, networks, ports, self.resolver_port)
         nft.load(text if networks else rules.no_ruleset(self.table))
 
     def _make(self, network: Network, endpoints: Sequence[Endpoint]) -> None:
@@ -99,7 +111,7 @@ class Bridges:
             link = rt.find_link(netlink, network.interface)
             if link is None:
                 self._step(f"make bridge {network.interface}")
-                netlink.send(rt.new_bridge(network.interface, mtu=network.spec.mtu))
+                netlink.send(rt.new_bridge(network.interface, mtu=network.spec.mtu, mac=_mac(network)))
                 link = rt.find_link(netlink, network.interface)
             if link is None:
                 return
@@ -207,6 +219,12 @@ def loopback_up(netns: int) -> None:
     """Set the namespace's loopback link up."""
     with Netlink(netns=netns) as inside:
         inside.send(rt.set_link(_LOOPBACK, up=True))
+
+
+def _mac(network: Network) -> bytes:
+    """A bridge's own MAC: one that it took from its ports would change with them under its neighbours."""
+    gateway = next(subnet.gateway for subnet in network.subnets if subnet.gateway)
+    return bytes.fromhex(store.mac_of(store.pack(gateway)).replace(":", ""))
 
 
 def _wait_until_running(name: str) -> None:

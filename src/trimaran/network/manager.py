@@ -11,7 +11,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 
-from trimaran.errors import Conflict, InvalidInput, TrimaranError
+from trimaran.errors import Conflict, InvalidInput, NotFound, TrimaranError
 from trimaran.network import host, store
 from trimaran.network.attachment import Attachments
 from trimaran.network.bridge import Bridges
@@ -105,7 +105,20 @@ class NetworkManager:
             except Conflict:
                 # Another process was faster, if it is there now.
                 pass
-        return store.find_network(connection, name)
+        try:
+            return store.find_network(connection, name)
+        except NotFound as error:
+            return self._from_cni(name, error)
+
+    def _from_cni(self, name: str, missing: NotFound) -> Network:
+        """The network that a file in the CNI configuration directories describes."""
+        from trimaran.network.cni import directory
+
+        try:
+            directory.find(name, directory.config_directories())
+        except NotFound:
+            raise missing from None
+        return self.create(NetworkSpec(name, driver="cni"))
 
     def networks(self) -> list[Network]:
         """All networks, by name."""
@@ -189,6 +202,22 @@ class NetworkManager:
             else store.load_ports(connection)
         )
 
+    def check(self, container_id: str, netns: int) -> None:
+        """Have CNI plugins say whether all is as they made it for the container. Raises NetworkError."""
+        self._attachments.check(container_id, netns)
+
+    def status(self, name: str) -> None:
+        """Have a CNI-backed network's plugins say whether it takes containers. Raises NetworkError if not."""
+        from trimaran.network.cni import driver
+
+        network = self.get(name)
+        if network.spec.driver == "cni":
+            driver.chain_of(driver.config_of(network)).status()
+
+    def collect(self, name: str) -> None:
+        """Have a CNI-backed network's plugins free what belongs to no container."""
+        self._attachments.collect(self.get(name))
+
     def recover(self, live: Callable[[str], bool] | None = None) -> list[str]:
         """Undo or finish what dead processes left half done; what was done, in words.
 
@@ -239,5 +268,9 @@ def _check_spec(spec: NetworkSpec) -> None:
         raise InvalidInput(f"the MTU {spec.mtu} is out of range", hint="68 to 65535 (1280 or more with IPv6)")
     if spec.driver in ("macvlan", "ipvlan"):
         lan.check(spec)
+    elif spec.driver == "cni" and spec.cni:
+        from trimaran.network.cni import directory
+
+        directory.parse_text(spec.cni)
     elif spec.driver == "bridge" and spec.interface:
         parse.check_interface(spec.interface)

@@ -34,7 +34,8 @@ class NetworkSpec:
 
     ``subnets``, ``gateways`` and ``ranges`` are text such as ``10.1.0.0/16``; what is not given is chosen
     so that it overlaps no route of the host. ``internal`` networks have no way out. ``interface`` is the
-    bridge's name, or the parent of a macvlan or ipvlan. ``cni`` is a CNI configuration list, as JSON text.
+    bridge's name, or the parent of a macvlan or ipvlan. ``cni`` is a CNI configuration list, as JSON text;
+    without it, a CNI-backed network is looked up by its name in the configuration directories.
     """
 
     name: str
@@ -128,6 +129,8 @@ class NetworkRequest:
     """All that a container wants of the network. The first endpoint's network gives the default route.
 
     ``name`` is the container's name, known on named networks beside its aliases and its short id.
+    ``ingress`` and ``egress`` are limits in bits a second and ``cni_args`` is CNI_ARGS, for CNI-backed
+    networks.
     """
 
     endpoints: tuple[EndpointRequest, ...] = ()
@@ -136,6 +139,9 @@ class NetworkRequest:
     hostname: str = ""
     dns: DnsOptions = DnsOptions()
     extra_hosts: tuple[tuple[str, str], ...] = ()
+    ingress: int = 0
+    egress: int = 0
+    cni_args: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -152,6 +158,7 @@ class Endpoint:
     ipv4: str
     ipv6: str
     names: tuple[str, ...] = ()
+    driver: str = "bridge"
 
 
 @dataclass(frozen=True)

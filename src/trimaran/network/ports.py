@@ -21,7 +21,8 @@ def expand(request: PortRequest, endpoint: Endpoint) -> list[list[PublishedPort]
     the family that was asked for.
     """
     families = [4 if ":" not in request.host_ip else 6] if request.host_ip else [4, 6]
-    usable = [family for family in families if (endpoint.ipv4 if family == 4 else endpoint.ipv6)]
+    # A plugin chooses its addresses later, and takes one mapping for both families.
+    usable = families[:1] if endpoint.driver == "cni" else _given(families, endpoint)
     if not usable:
         raise InvalidInput(
             f"cannot publish port {request.container_port}",
@@ -43,6 +44,10 @@ def expand(request: PortRequest, endpoint: Endpoint) -> list[list[PublishedPort]
         ]
         for i in range(request.count)
     ]
+
+
+def _given(families: list[int], endpoint: Endpoint) -> list[int]:
+    return [family for family in families if (endpoint.ipv4 if family == 4 else endpoint.ipv6)]
 
 
 def hold(port: PublishedPort) -> _socket.socket | None:

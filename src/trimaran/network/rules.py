@@ -18,6 +18,7 @@ from trimaran.network.store import pack
 
 PROTOCOL_NUMBERS = {"tcp": 6, "udp": 17, "sctp": 132}
 
+_RESOLVER = "@resolver@"
 _STATIC = """
  chain loopback {
   type filter hook prerouting priority raw; policy accept;
@@ -32,6 +33,7 @@ _STATIC = """
  chain prerouting {
   type nat hook prerouting priority dstnat; policy accept;
   iifname != "lo" ip daddr 127.0.0.0/8 return
+@resolver@
   fib daddr type local jump publish
  }
  chain output {
@@ -41,8 +43,17 @@ _STATIC = """
 """
 
 
-def ruleset(table: str, networks: Sequence[Network], ports: Iterable[tuple[PublishedPort, Endpoint]]) -> str:
-    """The whole table, as text that replaces what was there. Only bridge networks have rules."""
+def ruleset(
+    table: str,
+    networks: Sequence[Network],
+    ports: Iterable[tuple[PublishedPort, Endpoint]],
+    resolver_port: int,
+) -> str:
+    """The whole table, as text that replaces what was there. Only bridge networks have rules.
+
+    The resolver is asked on port 53 and listens on ``resolver_port``: port 53 may be published, or another
+    server's.
+    """
     bridges = [network for network in networks if network.spec.driver == "bridge"]
     maps: dict[str, list[str]] = {"publish4": [], "publish4_any": [], "publish6": [], "publish6_any": []}
     for port, endpoint in ports:
@@ -56,7 +67,7 @@ def ruleset(table: str, networks: Sequence[Network], ports: Iterable[tuple[Publi
             "inet_proto . inet_service" if name.endswith("any") else f"{address} . inet_proto . inet_service"
         )
         lines += _set(f"map {name}", f"{kind} : {address} . inet_service", members)
-    lines.append(_STATIC.strip("\n"))
+    lines.append(_STATIC.strip("\n").replace(_RESOLVER, _resolver(bridges, resolver_port)))
     lines += [" chain postrouting {", "  type nat hook postrouting priority srcnat; policy accept;"]
     lines += [line for network in bridges for line in _postrouting(network)]
     lines += [" }", " chain forward {", "  type filter hook forward priority filter; policy accept;"]
@@ -64,6 +75,14 @@ def ruleset(table: str, networks: Sequence[Network], ports: Iterable[tuple[Publi
     lines += [line for network in bridges for line in _forward(network)]
     lines += ["  oifname @bridges ct status dnat accept", "  oifname @bridges drop", " }", "}"]
     return "\n".join(lines) + "\n"
+
+
+def _resolver(bridges: Sequence[Network], port: int) -> str:
+    served = ", ".join(f'"{network.interface}"' for network in bridges if network.spec.dns)
+    if not served:
+        return "  # no names are served"
+    asked = "fib daddr type local meta l4proto { tcp, udp } th dport 53"
+    return f"  iifname {{ {served} }} {asked} redirect to :{port}"
 
 
 def no_ruleset(table: str) -> str:

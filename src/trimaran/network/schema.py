@@ -33,4 +33,11 @@ CREATE TABLE network_port (
     PRIMARY KEY (protocol, family, host_port, host_ip)) STRICT, WITHOUT ROWID;
 CREATE INDEX network_port_endpoint ON network_port (endpoint_id);
 """,
+    """
+CREATE TABLE network_cni (
+    endpoint_id TEXT PRIMARY KEY REFERENCES network_endpoint (id) ON DELETE CASCADE,
+    config TEXT NOT NULL,       -- JSON: the configuration list that its plugins were called with
+    arguments TEXT NOT NULL,    -- JSON: capabilities and CNI_ARGS
+    result TEXT NOT NULL DEFAULT '') STRICT, WITHOUT ROWID;
+""",
 )

@@ -193,6 +193,7 @@ def save_endpoint(
         ipv4=text(ipv4),
         ipv6=text(ipv6),
         names=names,
+        driver=network.spec.driver,
     )
     row = (
         endpoint.id,
@@ -218,7 +219,8 @@ def save_endpoint(
 def load_endpoints(connection: sqlite3.Connection, where: str, *values: str) -> list[Endpoint]:
     """Endpoints in the order in which their containers joined; ``where`` may name ``e`` and ``n``."""
     rows = connection.execute(
-        "SELECT e.*, n.name AS network FROM network_endpoint e JOIN network n ON n.id = e.network_id"
+        "SELECT e.*, n.name AS network, n.driver"
+        " FROM network_endpoint e JOIN network n ON n.id = e.network_id"
         f" WHERE {where} ORDER BY e.container_id, e.position",
         values,
     ).fetchall()
@@ -228,16 +230,17 @@ def load_endpoints(connection: sqlite3.Connection, where: str, *values: str) -> 
 def _endpoint(connection: sqlite3.Connection, row: sqlite3.Row) -> Endpoint:
     names = connection.execute("SELECT name FROM network_name WHERE endpoint_id = ?", (row["id"],)).fetchall()
     return Endpoint(
-        row["id"],
-        row["container_id"],
-        row["network_id"],
-        row["network"],
-        row["interface"],
-        row["host_interface"],
-        row["mac"],
-        text(row["ipv4"]),
-        text(row["ipv6"]),
-        tuple(name[0] for name in names),
+        id=row["id"],
+        container_id=row["container_id"],
+        network_id=row["network_id"],
+        network=row["network"],
+        interface=row["interface"],
+        host_interface=row["host_interface"],
+        mac=row["mac"],
+        ipv4=text(row["ipv4"]),
+        ipv6=text(row["ipv6"]),
+        names=tuple(name[0] for name in names),
+        driver=row["driver"],
     )
 
 

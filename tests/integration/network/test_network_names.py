@@ -9,13 +9,11 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 from tests.support.network import HOST, OUTSIDE, Box, World, talk
 
-from trimaran.errors import Conflict
 from trimaran.network.dns import message
 from trimaran.network.files import resolv_conf
 from trimaran.network.model import DnsOptions, EndpointRequest, NetworkRequest, NetworkResult, NetworkSpec
@@ -207,15 +205,19 @@ def test_flushed_rules_come_back_by_themselves(world: World) -> None:
         assert talk(a.connect(OUTSIDE, 82), server) == HOST
 
 
-def test_a_taken_port_is_a_clear_error_and_nothing_is_left(world: World) -> None:
-    _, gateway = attach(world, "a" * 64, "web")
-    world.manager.detach("a" * 64)
-    wait_for(lambda: not resolvers(world))
-    before = world.traces()
-    with ExitStack() as stack:
-        stack.enter_context(world.host.datagrams(53))
-        with pytest.raises(
-            Conflict, match=rf"no resolver can be on {gateway.gateway}, port 53: .*process {os.getpid()}"
-        ):
-            attach(world, "a" * 64, "web")
-    assert world.traces() == before
+def test_port_53_may_be_published_and_another_server_s(world: World) -> None:
+    a, result = attach(world, "a" * 64, "web", name="one")
+    with world.host.datagrams(53), world.host.listen(53):
+        assert ask(a, result.resolver[0], "one")[1]
+    b, _ = world.attached("b" * 64, "web", ports=("53:53/udp",))
+    with b.datagrams(53) as server, world.outside.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        assert ask(a, result.resolver[0], "one")[1]
+        client.sendto(b"for the container", (HOST, 53))
+        assert server.recv(100) == b"for the container"
+
+
+def test_the_resolver_moves_to_a_free_port(world: World) -> None:
+    with world.host.datagrams(10053):
+        a, result = attach(world, "a" * 64, "web", name="one")
+        assert ask(a, result.resolver[0], "one", tcp=True)[1]
+    assert ask(a, result.resolver[0], "one")[1]

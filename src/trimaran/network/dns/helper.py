@@ -11,12 +11,15 @@ import trimaran
 from trimaran.errors import Conflict, KernelError, NetworkError
 from trimaran.linux import _sys
 from trimaran.network import ports
+from trimaran.network.bridge import Bridges
 from trimaran.network.host import Lock
-from trimaran.network.model import PublishedPort
+from trimaran.network.model import Protocol, PublishedPort
 
 CONTROL = "resolver.sock"
 LOG = "resolver.log"
 SECONDS = 5.0
+KINDS: tuple[Protocol, ...] = ("udp", "tcp")
+_PORTS = 100
 _LOG_LIMIT = 1 << 20
 _PROGRAM = (
     "import sys; sys.path.append(sys.argv.pop(1));"
@@ -30,15 +33,16 @@ _children: list[int] = []
 class Helper:
     """The resolver of one root directory, given its networks' ``directory`` and its ``database`` file."""
 
-    def __init__(self, directory: str, database: str) -> None:
+    def __init__(self, directory: str, database: str, bridges: Bridges) -> None:
         self._directory = directory
         self._database = database
+        self._bridges = bridges
         self._lock = Lock(os.path.join(directory, "resolver.lock"))
 
     def serve(self, gateways: list[str]) -> None:
-        """See that a resolver answers on port 53 of all these addresses; start it if none runs.
+        """See that a resolver answers for all these gateways; start it if none runs.
 
-        Raises Conflict if the port is another's, NetworkError if the resolver cannot.
+        Raises Conflict if no port is free for it, NetworkError if the resolver cannot.
         """
         if self._tell(wait=True):
             return
@@ -72,7 +76,7 @@ class Helper:
         _reap()
         with ExitStack() as stack:
             control = self._listen(stack)
-            sockets = [bind(address, kind, stack) for address in gateways for kind in ("udp", "tcp")]
+            sockets = self._bind_all(gateways, stack)
             null = stack.enter_context(open(os.devnull, "r+b", buffering=0)).fileno()
             log = self._open_log(stack)
             executable = os.open(sys.executable, os.O_RDONLY | os.O_CLOEXEC)
@@ -98,6 +102,24 @@ class Helper:
             except OSError as error:
                 raise KernelError("execve", error.errno or 0, sys.executable) from error
         _children.append(pidfd)
+
+    def _bind_all(self, gateways: list[str], stack: ExitStack) -> list[_socket.socket]:
+        """Sockets for all gateways on one port: the one that the rules lead to, or else the next free."""
+        first = self._bridges.resolver_port
+        for port in range(first, first + _PORTS):
+            with ExitStack() as attempt:
+                try:
+                    sockets = [bind(address, port, kind) for address in gateways for kind in KINDS]
+                except Conflict as error:
+                    taken = error
+                    continue
+                for bound in sockets:
+                    attempt.callback(bound.close)
+                if port != first:
+                    self._bridges.move_resolver(port)
+                stack.push(attempt.pop_all())
+                return sockets
+        raise taken
 
     def _listen(self, stack: ExitStack) -> _socket.socket:
         path = os.path.join(self._directory, CONTROL)
@@ -135,19 +157,9 @@ class _Control(_socket.socket):
         os.close(self.directory)
 
 
-def bind(address: str, kind: str, stack: ExitStack | None = None) -> _socket.socket:
-    """A socket on port 53 of the address. Raises Conflict that names who has it."""
-    try:
-        bound = ports.bound(PublishedPort("", "", kind, 6 if ":" in address else 4, address, 53, 53))  # type: ignore[arg-type]
-    except Conflict as error:
-        raise Conflict(
-            f"no resolver can be on {address}, port 53",
-            why=error.why,
-            hint="let that program leave the address free, or create the network with --dns=false",
-        ) from error
-    if stack:
-        stack.callback(bound.close)
-    return bound
+def bind(address: str, port: int, kind: Protocol) -> _socket.socket:
+    """A socket of the resolver. Raises Conflict that names who has the port."""
+    return ports.bound(PublishedPort("", "", kind, 6 if ":" in address else 4, address, port, port))
 
 
 def _reap() -> None:

@@ -71,11 +71,12 @@ class Process:
         networks = load_networks(self._database.connection(), _SERVED)
         wanted = {s.gateway for n in networks if n.spec.dns for s in n.subnets if s.gateway}
         for address in set(self._serving) - wanted:
-            for bound in self._serving.pop(address):
-                self._resolver.remove(bound)
+            for served in self._serving.pop(address):
+                self._resolver.remove(served)
         for address in wanted - set(self._serving):
-            for kind in ("udp", "tcp"):
-                self.adopt(socket.socket(fileno=helper.bind(address, kind).detach()))
+            for kind in helper.KINDS:
+                bound = helper.bind(address, self._bridges.resolver_port, kind)
+                self.adopt(socket.socket(fileno=bound.detach()))
 
     def _told(self) -> None:
         try:
