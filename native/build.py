@@ -52,6 +52,7 @@ PROGRAMS = {
     "trimaran-init": ("common/*.c", "init/*.c"),
     "trimaran-monitor": ("common/*.c", "monitor/*.c"),
     "trimaran-stub": ("sandbox/stub.c",),
+    "trimaran-agent": ("common/*.c", "agent/*.c"),
 }
 FREESTANDING_PROGRAMS = {"trimaran-stub"}
 EXTENSION = ("ext/*.c",)

@@ -36,6 +36,12 @@ static uint64_t number(const struct call *call, int index)
 
 static const char *text(const struct call *call, int index)
 {
+    return call->arguments[index].data;
+}
+
+/* NULL for an empty text, where mount(2) makes a difference. */
+static const char *text_or_null(const struct call *call, int index)
+{
     return call->arguments[index].size ? call->arguments[index].data : NULL;
 }
 
@@ -43,7 +49,7 @@ static int op_module(const struct call *call, char *result, size_t *size)
 {
     (void)result;
     *size = 0;
-    return text(call, 0) ? module_load(text(call, 0)) : EINVAL;
+    return module_load(text(call, 0));
 }
 
 /* Makes the directory and its parents. */
@@ -69,7 +75,9 @@ static int op_mount(const struct call *call, char *result, size_t *size)
 {
     (void)result;
     *size = 0;
-    return mount(text(call, 0), text(call, 1), text(call, 2), number(call, 3), text(call, 4)) < 0 ? errno : 0;
+    return mount(text(call, 0), text(call, 1), text_or_null(call, 2), number(call, 3), text_or_null(call, 4)) < 0
+               ? errno
+               : 0;
 }
 
 static int op_umount(const struct call *call, char *result, size_t *size)

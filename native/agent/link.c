@@ -5,6 +5,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -77,17 +78,27 @@ static int open_vsock(unsigned port)
     return fd;
 }
 
+/* A port hangs up until a control message has said that the host is there. */
+static bool connected(void)
+{
+    struct pollfd poll_fd = {.fd = stream.fd, .events = POLLIN | POLLOUT};
+
+    return poll(&poll_fd, 1, 0) >= 0 && !(poll_fd.revents & POLLHUP);
+}
+
 /* A port's name arrives by a control message after its driver is loaded: wait for it, but not for ever. */
 void link_open(const char *name, unsigned vsock_port)
 {
-    for (int waited = 0; stream.fd < 0 && waited < WAIT_MS; waited += STEP_MS) {
-        stream.fd = open_port(name);
+    for (int waited = 0; waited < WAIT_MS; waited += STEP_MS) {
+        if (stream.fd < 0)
+            stream.fd = open_port(name);
         if (stream.fd < 0)
             stream.fd = open_vsock(vsock_port);
-        if (stream.fd < 0)
-            usleep(STEP_MS * 1000);
+        if (stream.fd >= 0 && connected())
+            break;
+        usleep(STEP_MS * 1000);
     }
-    if (stream.fd < 0)
+    if (stream.fd < 0 || !connected())
         die("no channel to the host");
     watch(stream.fd, &stream.watched, EPOLLIN);
 }
@@ -119,9 +130,10 @@ static void append(const void *data, size_t size)
         return;
     if (stream.output_size + size > stream.output_capacity) {
         stream.output_capacity = (stream.output_size + size) * 2;
-        stream.output = realloc(stream.output, stream.output_capacity);
-        if (!stream.output)
+        char *grown = realloc(stream.output, stream.output_capacity);
+        if (!grown)
             die("out of memory");
+        stream.output = grown;
     }
     memcpy(stream.output + stream.output_size, data, size);
     stream.output_size += size;

@@ -122,6 +122,8 @@ static void peer_ready(struct watched *self, uint32_t events)
     if (n <= 0) {
         close_peer(process);
         answer(process, process->started ? 0 : ESRCH, "");
+        if (process->pid <= 0) /* it never was: no exit will be collected */
+            forget(process);
         return;
     }
     if (!strncmp(text, "console", 7) && descriptor >= 0) {
@@ -130,9 +132,9 @@ static void peer_ready(struct watched *self, uint32_t events)
     }
     if (descriptor >= 0)
         close(descriptor);
-    if (!strncmp(text, "ready ", 6)) {
-        process->pid = atoi(text + 6);
-        answer(process, 0, text + 6);
+    if (!strncmp(text, "ready", 5)) {
+        snprintf(text, sizeof text, "%d", (int)process->pid);
+        answer(process, 0, text);
     } else if (!strncmp(text, "error ", 6)) {
         if (sscanf(text, "error %*d %*s %d", &error) != 1 || error <= 0)
             error = EPROTO;

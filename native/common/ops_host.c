@@ -125,7 +125,7 @@ int op_cgroup_device(struct run *run, const struct operation *op)
         return fail(run, "open", path);
     int result = -1, program = (int)syscall(SYS_bpf, BPF_PROG_LOAD, &load, sizeof load);
     if (program < 0) {
-        fail(run, "bpf load", path);
+        fail(run, "bpf-load", path);
     } else {
         memset(&attach, 0, sizeof attach);
         attach.target_fd = (uint32_t)cgroup;
@@ -134,7 +134,7 @@ int op_cgroup_device(struct run *run, const struct operation *op)
         attach.attach_flags = BPF_F_ALLOW_MULTI;
         result = (int)syscall(SYS_bpf, BPF_PROG_ATTACH, &attach, sizeof attach);
         if (result < 0)
-            fail(run, "bpf attach", path);
+            fail(run, "bpf-attach", path);
         close(program);
     }
     close(cgroup);
@@ -163,7 +163,7 @@ int op_join_cgroup(struct run *run, const struct operation *op)
     int length = snprintf(pid, sizeof pid, "%d", (int)run->child);
     int directory = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
     int fd = directory < 0 ? -1 : openat(directory, "cgroup.procs", O_WRONLY | O_CLOEXEC | O_NOFOLLOW);
-    int result = fd >= 0 && write(fd, pid, (size_t)length) == length ? 0 : fail(run, "join cgroup", path);
+    int result = fd >= 0 && write(fd, pid, (size_t)length) == length ? 0 : fail(run, "join-cgroup", path);
     if (fd >= 0)
         close(fd);
     if (directory >= 0)

@@ -63,7 +63,7 @@ static int configure(struct run *run, int context, const char *option, const cha
 static int make_mount(struct run *run, int context, uint64_t attributes, const char *what)
 {
     if (syscall(SYS_fsconfig, context, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
-        return fail_context(run, context, "fsconfig create", what);
+        return fail_context(run, context, "fsconfig-create", what);
     int mount = (int)syscall(SYS_fsmount, context, FSMOUNT_CLOEXEC, attributes);
     return mount < 0 ? fail_context(run, context, "fsmount", what) : mount;
 }
@@ -76,7 +76,7 @@ static int new_filesystem(struct run *run, const char *type, const char *source,
         return fail(run, "fsopen", type);
     int result = 0;
     if (*source && syscall(SYS_fsconfig, context, FSCONFIG_SET_STRING, "source", source, 0) < 0)
-        result = fail_context(run, context, "fsconfig source", type);
+        result = fail_context(run, context, "fsconfig-source", type);
     for (; !result && *options; options++)
         result = configure(run, context, *options, type);
     if (!result)
@@ -150,8 +150,11 @@ int op_overlay(struct run *run, const struct operation *op)
     }
     for (const char **option = op->args[5].list; !result && *option; option++)
         result = configure(run, context, *option, "overlay");
-    if (!result)
+    if (!result) {
         result = make_mount(run, context, op->args[6].number, "overlay");
+        /* Before 6.5 every option is taken, and what is unknown refused only here. */
+        old = result < 0 && run->error.error == EINVAL;
+    }
     close(context);
     if (old && *op->args[4].string)
         result = old_overlay(run, op);
@@ -207,7 +210,7 @@ int op_attach(struct run *run, const struct operation *op)
         target = make_target(slot_fd(run, &op->args[1]), path, !S_ISDIR(status.st_mode), how);
     }
     if (target < 0)
-        return fail(run, "mount target", path);
+        return fail(run, "mount-target", path);
     int result = sys_attach(mount, target) < 0 ? fail(run, "move_mount", path) : 0;
     close(target);
     return result;
@@ -228,7 +231,7 @@ int op_pivot(struct run *run, const struct operation *op)
         return fail(run, "fchdir", "old root");
     close(old);
     if (mount("", ".", "", MS_SLAVE | MS_REC, NULL) < 0)
-        return fail(run, "mount slave", "old root");
+        return fail(run, "mount-slave", "old root");
     if (umount2(".", MNT_DETACH) < 0)
         return fail(run, "umount", "old root");
     return chdir("/") < 0 ? fail(run, "chdir", "/") : 0;
@@ -240,7 +243,7 @@ int op_switch_root(struct run *run, const struct operation *op)
     if (fchdir(slot_fd(run, &op->args[0])) < 0)
         return fail(run, "fchdir", "new root");
     if (mount(".", "/", NULL, MS_MOVE, NULL) < 0)
-        return fail(run, "mount move", "/");
+        return fail(run, "mount-move", "/");
     if (chroot(".") < 0)
         return fail(run, "chroot", "");
     return chdir("/") < 0 ? fail(run, "chdir", "/") : 0;
@@ -259,7 +262,7 @@ int op_chroot(struct run *run, const struct operation *op)
 /* flags of mount(2) for / and all below */
 int op_propagation(struct run *run, const struct operation *op)
 {
-    return mount(NULL, "/", NULL, op->args[0].number, NULL) < 0 ? fail(run, "mount propagation", "/") : 0;
+    return mount(NULL, "/", NULL, op->args[0].number, NULL) < 0 ? fail(run, "mount-propagation", "/") : 0;
 }
 
 /* root, path, mode with type, device number, uid, gid */
@@ -310,7 +313,7 @@ static int null_device(struct run *run, int root)
         return fail(run, "openat2", "/dev/null");
     int tree = -1;
     if (fstat(fd, &status) < 0 || !S_ISCHR(status.st_mode) || status.st_rdev != makedev(NULL_MAJOR, NULL_MINOR))
-        fail_with(run, ENODEV, "null device", "/dev/null");
+        fail_with(run, ENODEV, "null-device", "/dev/null");
     else if ((tree = sys_open_tree(fd, "", 0)) < 0)
         fail(run, "open_tree", "/dev/null");
     close(fd);

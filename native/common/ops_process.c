@@ -103,7 +103,7 @@ int op_cwd(struct run *run, const struct operation *op)
     if (syscall(SYS_getcwd, now, sizeof now) < 0)
         return fail(run, "getcwd", op->args[0].string);
     if (now[0] != '/')
-        return fail_with(run, EXDEV, "working directory", op->args[0].string);
+        return fail_with(run, EXDEV, "working-directory", op->args[0].string);
     run->cwd_done = true;
     return 0;
 }
@@ -137,7 +137,7 @@ int op_credentials(struct run *run, const struct operation *op)
     size_t groups = op->args[2].number / sizeof(gid_t);
 
     if (prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) < 0)
-        return fail(run, "prctl keepcaps", "");
+        return fail(run, "prctl-keepcaps", "");
     if (syscall(SYS_setgroups, groups, op->args[2].bytes) < 0 && (groups || errno != EPERM))
         return fail(run, "setgroups", "");
     snprintf(number, sizeof number, "%u", gid);
@@ -146,7 +146,7 @@ int op_credentials(struct run *run, const struct operation *op)
     snprintf(number, sizeof number, "%u", uid);
     if (syscall(SYS_setresuid, uid, uid, uid) < 0)
         return fail(run, "setresuid", number);
-    return prctl(PR_SET_KEEPCAPS, 0, 0, 0, 0) < 0 ? fail(run, "prctl keepcaps", "") : 0;
+    return prctl(PR_SET_KEEPCAPS, 0, 0, 0, 0) < 0 ? fail(run, "prctl-keepcaps", "") : 0;
 }
 
 /* effective, permitted, inheritable, ambient */
@@ -163,11 +163,11 @@ int op_capabilities(struct run *run, const struct operation *op)
     if (syscall(SYS_capset, &header, data) < 0)
         return fail(run, "capset", "");
     if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) < 0)
-        return fail(run, "prctl ambient", "");
+        return fail(run, "prctl-ambient", "");
     for (unsigned long capability = 0; capability < 64; capability++)
         if (op->args[3].number >> capability & 1 &&
             prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, capability, 0, 0) < 0)
-            return fail(run, "prctl ambient", "");
+            return fail(run, "prctl-ambient", "");
     return 0;
 }
 
@@ -179,7 +179,7 @@ int op_no_new_privs(struct run *run, const struct operation *op)
 
 int op_dumpable(struct run *run, const struct operation *op)
 {
-    return prctl(PR_SET_DUMPABLE, op->args[0].number, 0, 0, 0) < 0 ? fail(run, "prctl dumpable", "") : 0;
+    return prctl(PR_SET_DUMPABLE, op->args[0].number, 0, 0, 0) < 0 ? fail(run, "prctl-dumpable", "") : 0;
 }
 
 static int send_listener(struct run *run, int socket, int listener, const char *state, size_t length)

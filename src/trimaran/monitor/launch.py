@@ -103,6 +103,8 @@ class Launched:
                 return words
             if words[0] == "error":
                 raise failure(words[1:])
+            if words[0] == "exited":
+                raise GuestError(f"the process ended before it was {wanted}", why=f"exit code {words[1]}")
         raise GuestError(
             f"the monitor ended before it reported '{wanted}'",
             why=f"it was killed, or could not be executed (PID {self.pid})",

@@ -13,9 +13,13 @@ DISK_SLOTS = 8
 
 @dataclass(frozen=True)
 class Disk:
-    """A disk of a guest. A read-only one is opened read-only on the host: the guest has no say in it."""
+    """A disk of a guest. A read-only one is opened read-only on the host: the guest has no say in it.
+
+    The guest finds it by its serial number.
+    """
 
     path: str
+    serial: str
     read_only: bool = True
 
 
@@ -45,6 +49,7 @@ class Machine(Protocol):
     """A running machine. Methods raise :class:`~trimaran.errors.GuestError` when it is gone."""
 
     pid: int
+    console: bytearray
 
     async def connect(self) -> tuple[socket.socket, socket.socket]:
         """The streams to the agent and to its relay of shares; once."""

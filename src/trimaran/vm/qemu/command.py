@@ -79,7 +79,7 @@ def _disks(spec: MachineSpec, template: bool) -> list[str]:
         options = f"id=disk{index},if=none,format=raw,file={_escaped(disk.path)},cache=writeback"
         # A file that is opened read-only may be shared by any number of machines.
         options += ",readonly=on,file.locking=off" if disk.read_only else ",readonly=off,discard=unmap"
-        result += ["-drive", options, "-device", f"virtio-blk-device,drive=disk{index}"]
+        result += ["-drive", options, "-device", f"virtio-blk-device,drive=disk{index},serial={disk.serial}"]
     for index in range(len(spec.disks), DISK_SLOTS if template else 0):
         result += ["-drive", f"id=disk{index},if=none,format=raw,file.driver=null-co,file.size=512"]
         result += ["-device", f"virtio-blk-device,drive=disk{index}"]
