@@ -22,6 +22,16 @@ APPLETS = (
     "kill",
     "stty",
     "dd",
+    "df",
+    "grep",
+    "ln",
+    "mkdir",
+    "chmod",
+    "rm",
+    "tail",
+    "touch",
+    "tr",
+    "wc",
 )
 CAPABILITIES = ["CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_KILL", "CAP_SETGID", "CAP_SETUID"]
 
