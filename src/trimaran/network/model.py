@@ -76,7 +76,10 @@ class Network:
 
 @dataclass(frozen=True)
 class EndpointRequest:
-    """A container's wish to be on a network. What is empty is chosen."""
+    """A container's wish to be on a network. What is empty is chosen.
+
+    On a CNI-backed network an address may need its prefix (``10.1.0.5/16``).
+    """
 
     network: str = DEFAULT_NETWORK
     aliases: tuple[str, ...] = ()

@@ -158,7 +158,9 @@ def parse_network(text: str) -> EndpointRequest:
 def check_endpoint(request: EndpointRequest) -> None:
     """Raises InvalidInput for an endpoint whose parts cannot be."""
     for value, family in ((request.ipv4, 4), (request.ipv6, 6)):
-        if value and not is_address(value, family):
+        # With a prefix for CNI plugins, which know no subnet.
+        address, slash, prefix = value.partition("/")
+        if value and (not is_address(address, family) or (slash and not prefix.isdigit())):
             raise InvalidInput(f"{value!r} is no IPv{family} address")
     for alias in request.aliases:
         check_dns_name(alias)

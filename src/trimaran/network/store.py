@@ -179,8 +179,10 @@ def save_endpoint(
     names: tuple[str, ...],
 ) -> Endpoint:
     """Give a container its place on a network. Raises Conflict or InvalidInput."""
-    ipv4 = allocate(connection, network, 4, request.ipv4)
-    ipv6 = allocate(connection, network, 6, request.ipv6)
+    # A CNI plugin chooses, and tells later.
+    ours = network.spec.driver != "cni"
+    ipv4 = allocate(connection, network, 4, request.ipv4.partition("/")[0]) if ours else None
+    ipv6 = allocate(connection, network, 6, request.ipv6.partition("/")[0]) if ours else None
     identity = os.urandom(5).hex()
     endpoint = Endpoint(
         id=identity,

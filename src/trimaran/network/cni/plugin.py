@@ -150,6 +150,5 @@ def _failed(command: str, kind: str, code: int, answer: bytes, words: bytes) -> 
 
 
 def _shown(data: bytes) -> str:
-    text = data.decode(errors="replace").strip()
-    text = "".join(c if c.isprintable() else " " for c in text)
+    text = "".join(c if c.isprintable() else " " for c in data.decode(errors="replace")).strip()
     return repr(text if len(text) <= 200 else text[:200] + "...") if text else "nothing"
