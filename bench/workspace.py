@@ -105,7 +105,7 @@ class Workspace:
         target = self.path / "rootfs"
         for content in self.base_layers:
             with tarfile.open(fileobj=io.BytesIO(content)) as archive:
-                archive.extractall(target, filter="tar")
+                archive.extractall(target)
         for name in ("proc", "sys", "dev", "tmp", "root"):
             (target / name).mkdir(exist_ok=True)
         return target

@@ -80,7 +80,7 @@ def pack(target: Path, steps: list[Step], environment: dict[str, str]) -> None:
 
 def unpack(source: Path, directory: Path) -> list[int]:
     """Lay what the guest wrote in ``directory`` (made anew) and return its steps' exit statuses."""
-    with tarfile.open(source, "r:") as archive:
-        archive.extractall(directory, filter="data")
+    directory.mkdir(parents=True)
+    subprocess.run(["tar", "-x", "-f", source, "-C", directory, "--no-same-owner"], check=True)
     statuses: list[int] = json.loads((directory / "results" / "statuses.json").read_text())
     return statuses

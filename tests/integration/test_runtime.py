@@ -13,7 +13,7 @@ from tempfile import TemporaryFile
 import pytest
 from tests.support.bundles import usual_config, write_bundle
 
-pytestmark = [pytest.mark.root, pytest.mark.peer("busybox")]
+pytestmark = [pytest.mark.root, pytest.mark.also_in_lab, pytest.mark.peer("busybox")]
 COMMAND = Path(sys.executable).parent / "trimaran-oci"
 
 

@@ -141,7 +141,9 @@ def _maximum(limit: int) -> str:
 
 def _plan_v2(resources: Resources | None, layout: CgroupLayout, given: str, id: str) -> CgroupPlan:
     mount = layout.mounts[""]
-    path = container_path(given, id, layout.own.get("", "/"))
+    # Beside the runtime's own cgroup, not below it: one that holds processes can pass on no controller of
+    # memory or I/O, and a child of it can hold none (cgroup-v2.rst, "no internal process constraint").
+    path = container_path(given, id, layout.own.get("", "/").rpartition("/")[0])
     directory = f"{mount}{path}"
     writes = []
     at = mount

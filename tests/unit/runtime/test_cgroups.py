@@ -67,6 +67,11 @@ def test_v2_limits():
     }
 
 
+def test_without_a_path_a_v2_cgroup_is_beside_our_own():
+    layout = CgroupLayout("v2", {"": "/sys/fs/cgroup"}, {"": "/system.slice/engine.service"})
+    assert cgroups.plan(None, layout, "", "id").directories == ["/sys/fs/cgroup/system.slice/id"]
+
+
 @pytest.mark.parametrize(("shares", "weight"), [(2, 1), (1024, 100), (262144, 10000)])
 def test_shares_become_a_weight(shares, weight):
     assert cgroups.cpu_weight(shares) == weight
