@@ -24,13 +24,7 @@ int unpack_fail(struct unpacker *u, int number, const char *what)
     return -1;
 }
 
-/* A member's place: the top of the stack is its directory, NAME its last component (empty for the root). */
-struct place {
-    char path[PATH_MAX];
-    const char *name;
-};
-
-static int find_place(struct unpacker *u, const struct tar_entry *entry, enum walk how, struct place *place)
+int unpack_find_place(struct unpacker *u, const struct tar_entry *entry, enum walk how, struct place *place)
 {
     char above[PATH_MAX];
 
@@ -155,75 +149,6 @@ static int apply_node(struct unpacker *u, const struct tar_entry *entry, const s
     return meta_apply_at(u, place->name, entry);
 }
 
-static int add_late_link(struct unpacker *u, const char *path, const char *target)
-{
-    if (!tar_grow(&u->links, &u->link_capacity, u->link_count, sizeof *u->links))
-        return unpack_fail(u, ENOMEM, "malloc");
-    struct late_link link = {strdup(path), strdup(target)};
-    u->links[u->link_count++] = link;
-    return link.path && link.target ? 0 : unpack_fail(u, ENOMEM, "malloc");
-}
-
-/* The target's directory, as a descriptor of the caller's; -1 without a fault if it is not in this layer. */
-static int open_target(struct unpacker *u, const char *target, const char **name, struct stat *status)
-{
-    char above[PATH_MAX];
-    const char *slash = strrchr(target, '/');
-    size_t size = slash ? (size_t)(slash - target) : 0;
-
-    *name = slash ? slash + 1 : target;
-    memcpy(above, target, size);
-    above[size] = '\0';
-    if (dirs_walk(u, above, WALK_ONLY, NULL) < 0) {
-        if (u->fault.number == ENOENT)
-            u->fault = (struct fault){0};
-        return -1;
-    }
-    if (fstatat(dirs_top(u), *name, status, AT_SYMLINK_NOFOLLOW))
-        return errno == ENOENT ? -1 : unpack_fail(u, errno, "fstatat");
-    if (S_ISDIR(status->st_mode) || unpack_is_whiteout(status))
-        return unpack_fail(u, 0, "a hard link to what is not a file of the layer");
-    int fd = openat(dirs_top(u), ".", O_PATH | O_DIRECTORY | O_CLOEXEC);
-    return fd < 0 ? unpack_fail(u, errno, "openat") : fd;
-}
-
-static int link_to(struct unpacker *u, int fd, const char *target, const struct stat *source, const char *name)
-{
-    struct stat status;
-
-    if (!linkat(fd, target, dirs_top(u), name, 0))
-        return 0;
-    if (errno != EEXIST)
-        return unpack_fail(u, errno, "linkat");
-    if (fstatat(dirs_top(u), name, &status, AT_SYMLINK_NOFOLLOW))
-        return unpack_fail(u, errno, "fstatat");
-    if (status.st_ino == source->st_ino && status.st_dev == source->st_dev)
-        return 0;
-    if (dirs_remove(u, name, &status))
-        return -1;
-    return linkat(fd, target, dirs_top(u), name, 0) ? unpack_fail(u, errno, "linkat") : 0;
-}
-
-static int apply_hard_link(struct unpacker *u, const struct tar_entry *entry)
-{
-    char target[PATH_MAX];
-    const char *name;
-    struct stat status;
-    struct place place;
-
-    if (dirs_clean(u, entry->link, target))
-        return -1;
-    int fd = open_target(u, target, &name, &status);
-    if (u->fault.what)
-        return -1;
-    int result = find_place(u, entry, WALK_MAKE, &place);
-    if (!result)
-        result = fd < 0 ? add_late_link(u, place.path, target) : link_to(u, fd, name, &status, place.name);
-    if (fd >= 0)
-        close(fd);
-    return result;
-}
-
 /* Everything of this directory in the layers below is hidden. */
 static int apply_opaque(struct unpacker *u)
 {
@@ -232,13 +157,21 @@ static int apply_opaque(struct unpacker *u)
     return dirs_make_opaque(u, dirs_top(u));
 }
 
-static int note_whiteout(struct unpacker *u, const char *name)
+char *unpack_path_of(const struct unpacker *u, const char *name)
 {
     char *path = NULL;
 
-    if (!tar_grow(&u->whiteouts, &u->whiteout_capacity, u->whiteout_count, sizeof *u->whiteouts) ||
-        asprintf(&path, "%s%s%s", u->dirs.path, u->dirs.depth ? "/" : "", name) < 0)
+    return asprintf(&path, "%s%s%s", u->dirs.path, u->dirs.depth ? "/" : "", name) < 0 ? NULL : path;
+}
+
+static int note_whiteout(struct unpacker *u, const char *name)
+{
+    char *path = unpack_path_of(u, name);
+
+    if (!path || !tar_grow(&u->whiteouts, &u->whiteout_capacity, u->whiteout_count, sizeof *u->whiteouts)) {
+        free(path);
         return unpack_fail(u, ENOMEM, "malloc");
+    }
     u->whiteouts[u->whiteout_count++] = path;
     return 0;
 }
@@ -299,7 +232,7 @@ static int apply_removal(struct unpacker *u, const struct tar_entry *entry)
 {
     struct place place;
 
-    if (find_place(u, entry, WALK_WHITEOUT, &place)) {
+    if (unpack_find_place(u, entry, WALK_WHITEOUT, &place)) {
         if (u->fault.number != ENOENT)
             return -1;
         u->fault = (struct fault){0};
@@ -312,7 +245,7 @@ static int apply_placed(struct unpacker *u, const struct tar_entry *entry)
 {
     struct place place;
 
-    if (find_place(u, entry, WALK_MAKE, &place))
+    if (unpack_find_place(u, entry, WALK_MAKE, &place))
         return -1;
     if (entry->type == TAR_DIRECTORY)
         return apply_directory(u, entry, &place);
@@ -337,7 +270,7 @@ static int on_begin(void *context, const struct tar_entry *entry)
         return 0;
     if (is_whiteout_name(clean))
         return apply_removal(u, entry);
-    return entry->type == TAR_HARD_LINK ? apply_hard_link(u, entry) : apply_placed(u, entry);
+    return entry->type == TAR_HARD_LINK ? unpack_hard_link(u, entry) : apply_placed(u, entry);
 }
 
 static int on_data(void *context, const void *data, size_t size, uint64_t offset)

@@ -75,6 +75,7 @@ struct dir_stack {
     char path[PATH_MAX];         /* real path of the top */
     char text[PATH_MAX];         /* the path that led to the top, if it is known to lead there still */
     bool text_valid;
+    char missing[2 * PATH_MAX];  /* after a fault of ENOENT: the real path of what is not there */
 };
 
 /* A hard link whose target is not in this layer, but may be in one below. */
@@ -98,6 +99,19 @@ struct unpacker {
     bool root_described, root_opaque, default_acls;
 };
 
+/* Where a member goes: NAME, the end of PATH, in the top of the stack. It is empty for the layer's root. */
+struct place {
+    char path[PATH_MAX];
+    const char *name;
+};
+
+enum walk {
+    WALK_ONLY,      /* a missing directory is a fault of ENOENT */
+    WALK_REAL,      /* so is one that is reached over a link */
+    WALK_WHITEOUT,  /* directories that are missing are made, but nothing is replaced: that is ENOENT too */
+    WALK_MAKE,      /* directories that are missing are made, also in place of whiteouts */
+};
+
 /* unpack.c */
 int unpack_open(struct unpacker *u, int root);   /* takes OPTIONS as set in U; keeps no hold on ROOT */
 int unpack_feed(struct unpacker *u, const void *data, size_t size);
@@ -107,16 +121,18 @@ bool unpack_is_whiteout(const struct stat *status);
 /* Notes the fault, unless there is one already, and returns -1. */
 int unpack_fail(struct unpacker *u, int number, const char *what);
 
+/* The member's directory becomes the top of the stack. */
+int unpack_find_place(struct unpacker *u, const struct tar_entry *entry, enum walk how, struct place *place);
+/* The real path of NAME in the top, for the caller to free; NULL without memory. */
+char *unpack_path_of(const struct unpacker *u, const char *name);
+
+/* unpack_links.c: a hard link, or a note of it if this layer does not have its target. */
+int unpack_hard_link(struct unpacker *u, const struct tar_entry *entry);
+
 /* unpack_dirs.c: the walk. Each returns a descriptor that the stack owns, or -1. */
 int dirs_open(struct unpacker *u, int root);
 void dirs_close(struct unpacker *u);
 int dirs_top(const struct unpacker *u);
-enum walk {
-    WALK_ONLY,      /* a missing directory is a fault of ENOENT */
-    WALK_REAL,      /* so is one that is reached over a link */
-    WALK_WHITEOUT,  /* directories that are missing are made, but nothing is replaced: that is ENOENT too */
-    WALK_MAKE,      /* directories that are missing are made, also in place of whiteouts */
-};
 /* To the directory PATH (cleaned). What is made gets the times of the member that needs it. */
 int dirs_walk(struct unpacker *u, const char *path, enum walk how, const struct tar_entry *member);
 /* Into the directory NAME within the top; PATH is the text that leads there. */
@@ -130,6 +146,8 @@ int dirs_clean(struct unpacker *u, const char *path, char *clean);
 /* unpack_table.c */
 /* The record of the top, new or known; NULL without memory. */
 struct dir_record *table_record(struct unpacker *u);
+/* Whether no member has described this directory yet. */
+bool table_is_implicit(const struct unpacker *u, uint64_t inode);
 void table_free(struct dir_table *table);
 /* All members are there: give the directories their times, and modes if they are late. */
 int table_finish(struct unpacker *u);

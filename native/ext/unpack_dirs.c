@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/xattr.h>
 #include <unistd.h>
@@ -130,21 +131,6 @@ int dirs_remove(struct unpacker *u, const char *name, const struct stat *found)
     return result ? unpack_fail(u, errno, "unlinkat") : 0;
 }
 
-/* As mkdir(2) has it: in a set-group-ID directory, that bit and the group are handed down. */
-static int own_implicit(struct unpacker *u, int fd, struct dir_record *record)
-{
-    struct stat status;
-
-    if (fstat(fd, &status))
-        return unpack_fail(u, errno, "fstat");
-    record->mode = IMPLICIT_MODE | (status.st_mode & S_ISGID);
-    if (meta_own(u, fd, 0, 0))
-        return -1;
-    if (status.st_mode & S_ISGID && !u->options.keep_owner && fchown(fd, (uid_t)-1, status.st_gid))
-        return unpack_fail(u, errno, "fchown");
-    return fchmod(fd, record->mode) ? unpack_fail(u, errno, "fchmod") : 0;
-}
-
 /* A directory that no member describes; if the layer said before that the name is gone, it hides those below. */
 static int make_implicit(struct unpacker *u, const char *name, const struct tar_entry *member, bool opaque)
 {
@@ -159,9 +145,13 @@ static int make_implicit(struct unpacker *u, const char *name, const struct tar_
     if (!record)
         return unpack_fail(u, ENOMEM, "malloc");
     record->mtime = record->atime = member->mtime;
+    record->mode = IMPLICIT_MODE;
     record->implicit = !opaque;
-    if (own_implicit(u, fd, record))
+    if (meta_own(u, fd, 0, 0))
         return -1;
+    /* Also without what a set-group-ID directory hands down: the same layer is the same everywhere. */
+    if (fchmod(fd, IMPLICIT_MODE))
+        return unpack_fail(u, errno, "fchmod");
     return opaque ? dirs_make_opaque(u, fd) : 0;
 }
 
@@ -263,8 +253,10 @@ static int walk(struct unpacker *u, char path[PATH_MAX], struct walker *walker)
         rest = result > 0 ? path : left;
         if (result > 0)
             result = insert_target(u, path, left, walker->link);
-        if (result < 0)
+        if (result < 0) {
+            snprintf(u->dirs.missing, sizeof u->dirs.missing, "%s/%s/%s", u->dirs.path, name, left);
             return -1;
+        }
     }
     return dirs_top(u);
 }

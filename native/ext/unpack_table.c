@@ -66,6 +66,14 @@ struct dir_record *table_record(struct unpacker *u)
     return append(table, slot, dirs->path, inode);
 }
 
+bool table_is_implicit(const struct unpacker *u, uint64_t inode)
+{
+    const struct dir_table *table = &u->table;
+    size_t slot = table->slot_count ? slot_of(table, inode) : 0;
+
+    return table->slot_count && table->slots[slot] && table->list[table->slots[slot] - 1].implicit;
+}
+
 void table_free(struct dir_table *table)
 {
     for (size_t i = 0; i < table->count; i++)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import subprocess
 import tarfile
 import tempfile
@@ -99,6 +100,8 @@ def _described(image: list[Members]) -> set[str]:
 
     The times of the rest depend on when they were made; umoci restores those of a member's parent only.
     """
+    if _passes_over_links(image):
+        return set()
     described, touched = {"."}, set()
     for layer in image:
         for info, _ in layer:
@@ -117,6 +120,17 @@ def _described(image: list[Members]) -> set[str]:
     return described - touched
 
 
+def _above(path: str) -> set[str]:
+    return {path[:at] for at, letter in enumerate(path) if letter == "/"}
+
+
+def _passes_over_links(image: list[Members]) -> bool:
+    links = {
+        os.path.normpath(info.name) for layer in image for info, _ in layer if info.issym() or info.islnk()
+    }
+    return any(_above(os.path.normpath(info.name)) & links for layer in image for info, _ in layer)
+
+
 def _passes_over_lower_links(image: list[Members]) -> bool:
     """Whether a layer goes through what is a link in a layer below.
 
@@ -128,21 +142,21 @@ def _passes_over_lower_links(image: list[Members]) -> bool:
         here: set[str] = set()
         for info, _ in layer:
             path = os.path.normpath(info.name)
-            parents = {path[:at] for at, letter in enumerate(path) if letter == "/"}
-            targets = {info.linkname[:at] for at, letter in enumerate(info.linkname) if letter == "/"}
-            if (parents | (targets if info.islnk() else set())) & (links - here):
+            passed = _above(path) | (_above(info.linkname) if info.islnk() else set())
+            if passed & (links - here):
                 return True
             here.add(path)
-        links |= {os.path.normpath(info.name) for info, _ in layer if info.issym()}
+        links |= {os.path.normpath(info.name) for info, _ in layer if info.issym() or info.islnk()}
     return False
 
 
-def _comparable(tree: dict[str, tuple[object, ...]], described: set[str]) -> dict[str, tuple[object, ...]]:
+def _comparable(tree: dict[str, tuple[Any, ...]], described: set[str]) -> dict[str, tuple[object, ...]]:
     found = {}
-    for path, facts in tree.items():
-        kind, mode, owner, mtime, content, attributes, first = facts
-        known = path in described or kind != 0o040000
-        found[path] = (kind, mode, owner, mtime if known else None, content, attributes, first)
+    for path, (kind, mode, owner, mtime, *rest) in tree.items():
+        if kind == stat.S_IFDIR and path not in described:
+            # umoci makes it now, and as the directory above hands its group down.
+            mode, owner, mtime = mode & ~stat.S_ISGID, None, None
+        found[path] = (kind, mode, owner, mtime, *rest)
     return found
 
 

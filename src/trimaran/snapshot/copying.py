@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from trimaran.linux.mounts import open_beneath
 
@@ -79,30 +81,38 @@ def _copy_range(source: int, target: int, start: int, end: int) -> None:
         start += copied
 
 
-def copy_file(source_root: int, target_root: int, path: bytes) -> None:
-    """Copy one regular file or symbolic link to the same path below another directory. Raises OSError."""
-    above, name = os.path.split(path)
+@contextmanager
+def times_kept(directory: int) -> Iterator[None]:
+    """What is done in a directory here leaves its times as they are: those come from its layer."""
+    status = os.fstat(directory)
+    yield
+    os.utime(directory, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def copy_file(source_root: int, source: bytes, target_root: int, target: bytes) -> None:
+    """Copy what is no directory from a path below one directory to a path below another. Raises OSError."""
     source_parent = target_parent = -1
     try:
-        source_parent = open_beneath(source_root, above, os.O_PATH | os.O_DIRECTORY)
-        target_parent = open_beneath(target_root, above, os.O_PATH | os.O_DIRECTORY)
-        copy_entry(source_parent, target_parent, name)
+        source_parent = open_beneath(source_root, os.path.dirname(source), os.O_PATH | os.O_DIRECTORY)
+        target_parent = open_beneath(target_root, os.path.dirname(target), os.O_RDONLY | os.O_DIRECTORY)
+        with times_kept(target_parent):
+            copy_entry(source_parent, os.path.basename(source), target_parent, os.path.basename(target))
     finally:
         for fd in (source_parent, target_parent):
             if fd >= 0:
                 os.close(fd)
 
 
-def copy_entry(source_parent: int, target_parent: int, name: bytes) -> None:
+def copy_entry(source_parent: int, old: bytes, target_parent: int, new: bytes) -> None:
     """Copy one entry that is no directory from one directory to another. Raises OSError."""
-    status = os.stat(name, dir_fd=source_parent, follow_symlinks=False)
+    status = os.stat(old, dir_fd=source_parent, follow_symlinks=False)
     if not stat.S_ISREG(status.st_mode):
-        _copy_special(source_parent, target_parent, name, status)
+        _copy_special(source_parent, old, target_parent, new, status)
         return
-    source = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=source_parent)
+    source = os.open(old, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=source_parent)
     try:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        target = os.open(name, flags, 0o600, dir_fd=target_parent)
+        target = os.open(new, flags, 0o600, dir_fd=target_parent)
         try:
             copy_content(source, target)
             copy_metadata(source, target)
@@ -112,21 +122,23 @@ def copy_entry(source_parent: int, target_parent: int, name: bytes) -> None:
         os.close(source)
 
 
-def _copy_special(source_parent: int, target_parent: int, name: bytes, status: os.stat_result) -> None:
+def _copy_special(
+    source_parent: int, old: bytes, target_parent: int, new: bytes, status: os.stat_result
+) -> None:
     if stat.S_ISLNK(status.st_mode):
-        os.symlink(os.readlink(name, dir_fd=source_parent), name, dir_fd=target_parent)
+        os.symlink(os.readlink(old, dir_fd=source_parent), new, dir_fd=target_parent)
     else:
-        os.mknod(name, status.st_mode, status.st_rdev, dir_fd=target_parent)
+        os.mknod(new, status.st_mode, status.st_rdev, dir_fd=target_parent)
     try:
-        os.chown(name, status.st_uid, status.st_gid, dir_fd=target_parent, follow_symlinks=False)
+        os.chown(new, status.st_uid, status.st_gid, dir_fd=target_parent, follow_symlinks=False)
     except PermissionError:
         if os.geteuid() == 0:
             raise
     if not stat.S_ISLNK(status.st_mode):
-        fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=target_parent)
+        fd = os.open(new, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=target_parent)
         try:
             os.chmod(f"/proc/self/fd/{fd}", stat.S_IMODE(status.st_mode))
         finally:
             os.close(fd)
     times = (status.st_atime_ns, status.st_mtime_ns)
-    os.utime(name, ns=times, dir_fd=target_parent, follow_symlinks=False)
+    os.utime(new, ns=times, dir_fd=target_parent, follow_symlinks=False)

@@ -37,20 +37,14 @@ class Merged:
     """Layer directories, the uppermost first, as one tree. Paths are relative, "" is the root."""
 
     def __init__(self, layers: Sequence[str]) -> None:
-        self._fds: list[int] = []
+        self._layers = layers
+        self._fds: dict[int, int] = {}
         self._directories: dict[bytes, tuple[int, ...]] = {b"": tuple(range(len(layers)))}
-        try:
-            for path in layers:
-                self._fds.append(os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
-        except OSError:
-            self.close()
-            raise
 
     def close(self) -> None:
         """Let go of the layers."""
-        for fd in self._fds:
-            os.close(fd)
-        self._fds.clear()
+        while self._fds:
+            os.close(self._fds.popitem()[1])
 
     def __enter__(self) -> Merged:
         return self
@@ -61,8 +55,12 @@ class Merged:
         self.close()
 
     def fd(self, layer: int) -> int:
-        """The directory of a layer, by its index."""
-        return self._fds[layer]
+        """The directory of a layer, by its index; the stack owns the descriptor."""
+        fd = self._fds.get(layer, -1)
+        if fd < 0:
+            fd = os.open(self._layers[layer], os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            self._fds[layer] = fd
+        return fd
 
     def directories(self, path: bytes) -> tuple[int, ...]:
         """Indices of the layers whose directories make up this one; empty if it is no directory."""
@@ -77,7 +75,7 @@ class Merged:
 
     def below(self, path: bytes) -> tuple[int, os.stat_result] | None:
         """As :meth:`find`, without what the uppermost layer has at this very path."""
-        layers = self.directories(os.path.dirname(path)) if path else range(len(self._fds))
+        layers = self.directories(os.path.dirname(path)) if path else range(len(self._layers))
         return self._first([layer for layer in layers if layer != 0], path)
 
     def _first(self, layers: Iterable[int], path: bytes) -> tuple[int, os.stat_result] | None:
@@ -90,7 +88,7 @@ class Merged:
     def status(self, layer: int, path: bytes) -> os.stat_result | None:
         """What one layer has at this path, be it a whiteout; None if nothing."""
         try:
-            fd = open_beneath(self._fds[layer], path, os.O_PATH)
+            fd = open_beneath(self.fd(layer), path, os.O_PATH)
         except OSError as error:
             if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
                 return None
@@ -110,7 +108,7 @@ class Merged:
 
     def list_layer(self, layer: int, path: bytes) -> dict[bytes, os.stat_result]:
         """What one layer's directory holds, whiteouts too."""
-        directory = open_beneath(self._fds[layer], path, os.O_RDONLY | os.O_DIRECTORY)
+        directory = open_beneath(self.fd(layer), path, os.O_RDONLY | os.O_DIRECTORY)
         try:
             names = os.listdir(directory)
             return {os.fsencode(n): os.stat(n, dir_fd=directory, follow_symlinks=False) for n in names}
@@ -118,7 +116,7 @@ class Merged:
             os.close(directory)
 
     def forget(self, path: bytes) -> None:
-        """A directory has been made at this path."""
+        """A directory has been made, or removed, at this path."""
         self._directories.pop(path, None)
 
     def _merge(self, path: bytes) -> list[int]:
@@ -135,7 +133,7 @@ class Merged:
         return found
 
     def _opaque(self, layer: int, path: bytes) -> bool:
-        fd = open_beneath(self._fds[layer], path, os.O_RDONLY | os.O_DIRECTORY)
+        fd = open_beneath(self.fd(layer), path, os.O_RDONLY | os.O_DIRECTORY)
         try:
             return is_opaque(fd)
         finally:
