@@ -77,6 +77,6 @@ def _copy_child(
     if first is not None:
         os.link(first[1], name, src_dir_fd=first[0], dst_dir_fd=parents[1], follow_symlinks=False)
         return
-    copy_entry(parents[0], parents[1], name)
+    copy_entry(parents[0], name, parents[1], name)
     if status.st_nlink > 1:
         linked[inode] = (parents[1], name)
