@@ -339,7 +339,7 @@ int op_ready(struct run *run, const struct operation *op)
 {
     char text[8];
     (void)op;
-    if (send(run->inputs.peer, "ready", 5, MSG_NOSIGNAL) < 0)
+    if (send(run->inputs.peer, "ready 0", 7, MSG_NOSIGNAL) < 0)
         return fail(run, "send", "ready");
     if (run->inputs.listener >= 0) {
         close(run->inputs.peer);
