@@ -66,12 +66,12 @@ class Build:
     """One compilation: the configuration, the host's facts, and the plan so far.
 
     ``bundle`` is the absolute path that relative paths start from. ``no_pivot`` and ``new_keyring`` are the
-    options of the runtime of these names; ``cgroup_path`` is the container's cgroup in each hierarchy.
+    options of the runtime of these names; ``cgroups`` are the directories of the container's cgroups.
     """
 
     __slots__ = (
         "bundle",
-        "cgroup_path",
+        "cgroups",
         "config",
         "host",
         "id",
@@ -90,7 +90,7 @@ class Build:
         id: str,
         bundle: str,
         overlay: Overlay | None = None,
-        cgroup_path: str = "",
+        cgroups: list[str] | None = None,
         no_pivot: bool = False,
         new_keyring: bool = True,
     ) -> None:
@@ -100,7 +100,7 @@ class Build:
         self.id = id
         self.bundle = bundle
         self.overlay = overlay
-        self.cgroup_path = cgroup_path
+        self.cgroups = cgroups or []
         self.no_pivot = no_pivot
         self.new_keyring = new_keyring
         self.root = self.plan.slot("root")

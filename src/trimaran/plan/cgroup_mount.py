@@ -58,17 +58,21 @@ def _hierarchy(
 ) -> None:
     plan, layout = build.plan, build.host.cgroups
     assert layout is not None
-    slot = plan.slot(target)
     attributes = _SAFE | options.set
     if own and not build.host.rootless and not _in_user_namespace(build):
         kind = "cgroup" if controllers else "cgroup2"
         # A named hierarchy has no controller: "none" asks for just the name.
         wanted = controllers.split(",") if controllers else []
         wanted = ["none", *wanted] if controllers.startswith("name=") else wanted
+        slot = plan.slot(target)
         plan.add("filesystem", slot, kind, "cgroup", wanted, attributes, why=why)
     else:
-        first = controllers.partition(",")[0]
-        path = layout.mounts[first] + build.cgroup_path
+        mount = layout.mounts[controllers.partition(",")[0]]
+        path = next((path for path in build.cgroups if path.startswith(f"{mount}/")), None)
+        if path is None:
+            # Nothing is asked of these controllers: the container has no part there to be shown.
+            return
+        slot = plan.slot(target)
         plan.add("tree", slot, NO_SLOT, path, 0, why=why)
         plan.add("setattr", slot, attributes, 0, 0, 0, NO_SLOT, why=why)
     plan.add("attach", slot, build.root, target, 0, why=why)

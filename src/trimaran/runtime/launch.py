@@ -132,21 +132,27 @@ def discard(launched: Launched) -> None:
         launched.console = -1
 
 
+def _not_executed(program: str, number: int) -> TrimaranError:
+    """Docker and Podman know by runc's words that a container ended with 126 or 127: so they are ours too."""
+    if number in (errno.ENOENT, errno.ENOTDIR):
+        missing = "no such file or directory" if "/" in program else "executable file not found in $PATH"
+        hint = "is it in the container, and is the interpreter that it names?"
+        return CommandNotFound(f'exec: "{program}"', why=missing, hint=hint)
+    if number == errno.ENOEXEC:
+        hint = "is it a program for this architecture, or a script without a #! line?"
+    else:
+        hint = "is it a file with execute permission, on a mount without noexec?"
+    return CommandNotExecutable(f'exec: "{program}"', why=os.strerror(number).lower(), hint=hint)
+
+
 def explain(plan: Plan | None, report: str) -> TrimaranError:
     """The error that a report ``INDEX STEP ERRNO PATH`` stands for; steps may have spaces."""
     words = report.split(" ")
     index = int(words[0])
     at = next(i for i, word in enumerate(words) if i > 1 and word.isdigit())
     step, number, path = " ".join(words[1:at]), int(words[at]), " ".join(words[at + 1 :])
-    if step == "execve" and number in (errno.ENOENT, errno.ENOTDIR):
-        return CommandNotFound(
-            f'cannot run "{path}"', why="no such program in the container", hint="check its name and PATH"
-        )
     if step == "execve":
-        hint = (
-            "it is not of this machine's architecture, or lacks a #! line" if number == errno.ENOEXEC else ""
-        )
-        return CommandNotExecutable(f'cannot run "{path}"', why=os.strerror(number), hint=hint)
+        return _not_executed(path, number)
     why = plan.operations[index].why if plan and 0 <= index < len(plan.operations) else ""
     what = f"{step} {path}".rstrip()
     return PlanError(index, step, number, path, message=f"{what} [{why}]" if why else what)

@@ -13,7 +13,6 @@ from trimaran.spec import jsonio
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from trimaran.plan.build import CgroupPlan
     from trimaran.plan.operations import Plan
     from trimaran.runtime.lifecycle import CreateOptions
     from trimaran.spec.runtime import Config
@@ -49,7 +48,7 @@ def container(id: str, bundle: str, config: Config, options: CreateOptions) -> P
         id=id,
         bundle=bundle,
         overlay=options.overlay,
-        cgroup_path=_below_mount(group, facts.cgroups.mounts) if group and facts.cgroups else "",
+        cgroups=group.directories if group else [],
         no_pivot=options.no_pivot,
         new_keyring=options.new_keyring,
     )
@@ -68,13 +67,6 @@ def container(id: str, bundle: str, config: Config, options: CreateOptions) -> P
     return Prepared(
         plan, rootfs, directories, _oom_source(facts.cgroups.mode if facts.cgroups else "", directories)
     )
-
-
-def _below_mount(group: CgroupPlan, mounts: dict[str, str]) -> str:
-    """The container's cgroup as a path from a hierarchy's root."""
-    directory = group.directories[0]
-    mount = max((m for m in mounts.values() if directory.startswith(f"{m}/")), key=len)
-    return directory[len(mount) :]
 
 
 def _oom_source(mode: str, directories: list[str]) -> str:
