@@ -115,9 +115,9 @@ class Guest:
         try:
             overlay = await self._root(container, request["root"])
             await self._shares(container)
-            build = Build(config, self.facts, id=id, bundle="/", overlay=overlay, cgroup_path=f"/{id}")
-            resources = config.linux.resources if config.linux else None
-            plan = create(build, cgroup=cgroup_plan(id, resources), confinement=None)
+            group = cgroup_plan(id, config.linux.resources if config.linux else None)
+            build = Build(config, self.facts, id=id, bundle="/", overlay=overlay, cgroups=group.directories)
+            plan = create(build, cgroup=group, confinement=None)
             assert config.process is not None
             streams = open_streams(config.process.terminal)
             container.first = await self._process(encode(plan), config.process.terminal, streams)
@@ -167,9 +167,7 @@ class Guest:
             raise Conflict(f"container {container.id} is {container.status}")
         parsed = Process.parse(translate_process(process))
         check_process(parsed, "$")
-        build = Build(
-            container.config, self.facts, id=container.id, bundle="/", cgroup_path=f"/{container.id}"
-        )
+        build = Build(container.config, self.facts, id=container.id, bundle="/", cgroups=[container.cgroup])
         linux = container.config.linux
         kinds = [space.type for space in linux.namespaces] if linux else []
         directory = f"/proc/{container.first.pid}/ns"
