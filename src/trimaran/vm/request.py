@@ -37,8 +37,17 @@ def machine_record(request: CreateRequest, root: Mapping[str, Any], cache: str) 
         "cpus": number(options, "vm.cpus", 0)
         or cpu_count(cpu.get("quota") or 0, cpu.get("period") or 0, os.cpu_count() or 1),
         "disks": _disks(root),
+        "network": _network(request.config),
         "keep": options.get("vm.keep") == "yes",
     }
+
+
+def _network(config: Mapping[str, Any]) -> str | None:
+    """The network namespace of the machine: a path, "" for a new one, None where none can be made."""
+    if os.geteuid():
+        return None
+    spaces = (config.get("linux") or {}).get("namespaces") or []
+    return next((str(space.get("path") or "") for space in spaces if space.get("type") == "network"), "")
 
 
 def _disks(root: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -63,7 +63,7 @@ def translate(config: Mapping[str, Any], id: str, bundle: str) -> Translated:
     linux = dict(config.get("linux") or {})
     given = linux.get("namespaces") or []
     network = _network(given)
-    linux["namespaces"] = [{"type": kind} for kind in _OWN_NAMESPACES if kind == "mount" or _has(given, kind)]
+    linux["namespaces"] = _namespaces(given)
     if _has(given, "time"):
         linux["timeOffsets"] = linux.get("timeOffsets") or {}
     for field in _DROPPED:
@@ -86,6 +86,16 @@ def translate_process(process: Mapping[str, Any]) -> dict[str, Any]:
 
 def _has(namespaces: list[Mapping[str, Any]], kind: str) -> bool:
     return any(namespace.get("type") == kind and not namespace.get("path") for namespace in namespaces)
+
+
+def _namespaces(given: list[Mapping[str, Any]]) -> list[dict[str, str]]:
+    """New ones stay new; what would be joined on the host is the guest's own. Users are the guest's."""
+    result = [{"type": kind} for kind in _OWN_NAMESPACES if kind == "mount" or _has(given, kind)]
+    result.append({"type": "network", "path": "/proc/1/ns/net"})
+    for kind in ("ipc", "uts"):
+        if not _has(given, kind):
+            result.append({"type": kind, "path": f"/proc/1/ns/{kind}"})
+    return result
 
 
 def _network(namespaces: list[Mapping[str, Any]]) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from tests.support.bundles import BUSYBOX, make_root, usual_config
 
-from trimaran.isolation import CreateRequest, ExecRequest, Root, Stdio
+from trimaran.isolation import CreateRequest, ExecRequest, Process, Root, Stdio
 from trimaran.monitor import Control, read_exit
 from trimaran.vm.hull import VmIsolation
 
@@ -29,6 +29,7 @@ class Containers:
     directory: Path
     names: itertools.count = field(default_factory=lambda: itertools.count(1))
     made: list[str] = field(default_factory=list)
+    process: Process | None = None
 
     def create(
         self, *args: str, start: bool = True, root: Root | None = None, **change: Any
@@ -54,7 +55,7 @@ class Containers:
             options=options,
         )
         self.made.append(id)
-        self.hull.create(request)
+        self.process = self.hull.create(request)
         return id, state
 
     def exec(self, id: str, *args: str, stdio: Stdio | None = None, **process: Any) -> Path:

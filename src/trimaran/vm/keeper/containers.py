@@ -19,7 +19,7 @@ from trimaran.spec.resources import Resources
 from trimaran.spec.runtime import Config, Process
 from trimaran.spec.validate import check, check_process
 from trimaran.vm.agent import Agent, CallFailed
-from trimaran.vm.keeper import shares
+from trimaran.vm.keeper import network, shares
 from trimaran.vm.keeper.stdio import Streams
 from trimaran.vm.limits import cgroup_plan, limits
 from trimaran.vm.protocol import Op
@@ -76,6 +76,7 @@ class Guest:
         self.facts = guest_facts(kernel)
         self.containers: dict[str, Container] = {}
         self.used = False
+        self._connected = False
         self._devices: dict[str, str] = {}
         self._modules: set[str] = set()
 
@@ -145,6 +146,7 @@ class Guest:
         """Let a created process execute its program; returns when it has been executed."""
         if running is container.first and container.status != "created":
             raise Conflict(f"container {container.id} is {container.status}")
+        await self._connect()
         size = running.streams.size() if running.streams else None
         if size:
             await self.agent.call(Op.RESIZE, running.number, *size)
@@ -154,6 +156,14 @@ class Guest:
             raise plan_error(error) from error
         if running is container.first:
             container.status = "running"
+
+    async def _connect(self) -> None:
+        """Give the guest the interface that has been put into the machine's network namespace, once."""
+        link = None if self._connected else network.interface()
+        if link is not None:
+            self._connected = True
+            await self.modules("failover", "net_failover", "virtio_net")
+            await network.take_over(self.agent, link)
 
     async def exec(
         self,

@@ -18,6 +18,7 @@ from typing import Any
 from trimaran.errors import GuestError, KernelError, TrimaranError
 from trimaran.vm.agent import Agent
 from trimaran.vm.hypervisors import make
+from trimaran.vm.keeper import network
 from trimaran.vm.keeper.client import SOCKET
 from trimaran.vm.keeper.containers import Guest
 from trimaran.vm.keeper.service import Connection, Service, report
@@ -41,7 +42,7 @@ class Keeper:
         self._record = record
         self._machine: Machine | None = None
         self._over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._frozen = False
+        self._nic = network.make_nic() if record["network"] is not None else None
 
     async def run(self) -> None:
         """Everything, until the machine has ended."""
@@ -99,6 +100,7 @@ class Keeper:
             initramfs=record["initramfs"],
             cpus=record["cpus"],
             memory=record["memory"],
+            nic=self._nic,
             disks=[Disk(disk["path"], disk["serial"], disk["read_only"]) for disk in record["disks"]],
         )
         self._machine = await make(record["hypervisor"]).boot(spec)
@@ -151,6 +153,7 @@ async def prepare(agent: Agent) -> None:
     """What every guest needs once: its clock, its loopback interface, controllers for its cgroups."""
     now = time.time_ns()
     await agent.call(Op.CLOCK, now // 1_000_000_000, now % 1_000_000_000)
+    await network.loopback(agent)
     wanted = " ".join(f"+{name}" for name in CONTROLLERS)
     await agent.call(Op.WRITE, f"{CGROUPS}/cgroup.subtree_control", 0, 0, wanted.encode())
 
@@ -160,6 +163,8 @@ def main() -> None:
     directory = sys.argv[1]
     with open(os.path.join(directory, RECORD), encoding="utf-8") as file:
         record = json.load(file)
+    if record["network"] is not None:
+        network.enter(record["network"])
 
     async def run() -> None:
         await Keeper(directory, record).run()

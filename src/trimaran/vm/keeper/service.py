@@ -154,7 +154,8 @@ class Service:
         except TrimaranError as error:
             connection.send(report(error))
             return
-        connection.send("ready 0")
+        # The keeper's PID stands for the container: its network namespace is the container's.
+        connection.send(f"ready {os.getpid() if running is container.first else 0}")
         code = asyncio.ensure_future(running.wait())
         await self._converse(connection, container, running, code)
         if running is container.first:

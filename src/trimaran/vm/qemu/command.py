@@ -88,7 +88,7 @@ def _disks(spec: MachineSpec, template: bool) -> list[str]:
 
 def _network(spec: MachineSpec, template: bool) -> list[str]:
     if spec.nic:
-        netdev, mac = f"tap,id=net,fd={TAP_FD}", f",mac={spec.nic.mac}"
+        netdev, mac = f"tap,id=net,fd={TAP_FD},vhost=off", f",mac={spec.nic.mac}"
     elif template:
         netdev, mac = "hubport,id=net,hubid=0", ""
     else:

@@ -52,6 +52,8 @@ class Server:
         self._handles = Handles()
         self._read_only = read_only
         self.root_mode = os.fstat(root).st_mode
+        # A file that is shared alone is one that the host writes, such as /etc/resolv.conf.
+        self._cache = 0 if stat.S_ISREG(self.root_mode) else _CACHE_SECONDS
 
     def close(self) -> None:
         """Close every descriptor that the guest holds."""
@@ -104,11 +106,12 @@ class Server:
 
     def _entry(self, parent: int, name: bytes) -> bytes:
         number, found = self._nodes.lookup(parent, name)
-        cache = _CACHE_SECONDS
-        return wire.ENTRY.pack(number, 0, cache, cache, 0, 0) + wire.attributes(found, found.st_ino)
+        return wire.ENTRY.pack(number, 0, self._cache, self._cache, 0, 0) + wire.attributes(
+            found, found.st_ino
+        )
 
     def _attributes(self, found: os.stat_result) -> bytes:
-        return wire.ATTR_OUT.pack(_CACHE_SECONDS, 0, 0) + wire.attributes(found, found.st_ino)
+        return wire.ATTR_OUT.pack(self._cache, 0, 0) + wire.attributes(found, found.st_ino)
 
     def _lookup(self, request: Request) -> bytes:
         return self._entry(request.node, request.names(0, 1)[0])
@@ -307,7 +310,7 @@ class Server:
                 number, found = self._nodes.lookup(request.node, name)
             except OSError:  # gone meanwhile, or no descriptor left for it: the guest looks it up again
                 continue
-            entry = wire.ENTRY.pack(number, 0, _CACHE_SECONDS, _CACHE_SECONDS, 0, 0)
+            entry = wire.ENTRY.pack(number, 0, self._cache, self._cache, 0, 0)
             result += entry + wire.attributes(found, found.st_ino)
             result += wire.dirent(found.st_ino, index + 1, name, stat.S_IFMT(found.st_mode) >> 12)
         return bytes(result)
