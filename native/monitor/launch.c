@@ -40,6 +40,7 @@ static const struct key keys[] = {
     {"columns", NUMBER, FIELD(columns), {0}},
     {"oom", TEXT, FIELD(oom), {0}},
     {"cgroup-file", LIST, FIELD(cgroup_files), {0}},
+    {"lease", NUMBER, FIELD(lease), {0}},
     {"durable", CHOICE, FIELD(durable), {"no", "yes"}},
 };
 

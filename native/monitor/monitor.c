@@ -203,6 +203,8 @@ static const char *set_up(const struct launch *launch, struct child_stdio *stdio
         if (own < 0 || clients_add(own) < 0)
             return "client";
     }
+    if (launch->lease && peer_lease((pid_t)launch->lease) < 0)
+        return "lease";
     if (log_open(launch->log, launch->log_size, launch->log_files) < 0)
         return "log";
     return streams_open(launch, stdio) < 0 ? "stdio" : NULL;

@@ -36,7 +36,7 @@ struct launch {
     char *id, *socket, *request, *log, *oom, *pid_file, *console_socket;
     char **args, **env, **cgroup_files;
     uint64_t mode, stdio, input, start, durable;
-    uint64_t plan, client, log_size, log_files, rows, columns;
+    uint64_t plan, client, lease, log_size, log_files, rows, columns;
 };
 
 int launch_read(struct launch *launch, int fd, const char **fault);
@@ -116,6 +116,7 @@ extern struct peer peer;
 int peer_start(const struct launch *launch, struct child_stdio *stdio);
 int peer_begin(void);
 int peer_signal(int number);
+int peer_lease(pid_t holder);
 void peer_resize(unsigned rows, unsigned columns);
 void peer_on_packet(struct source *source, uint32_t events);
 void peer_on_exit(struct source *source, uint32_t events);

@@ -60,6 +60,22 @@ int peer_signal(int number)
     return (int)syscall(SYS_pidfd_send_signal, peer.process.fd, number, NULL, 0);
 }
 
+static void on_lease_end(struct source *source, uint32_t events)
+{
+    (void)events;
+    loop_remove(source);
+    peer_signal(SIGKILL);
+}
+
+/* When the holder ends, so does the process. */
+int peer_lease(pid_t holder)
+{
+    static struct source lease = {.fd = -1};
+    int fd = (int)syscall(SYS_pidfd_open, holder, 0);
+
+    return fd < 0 ? -1 : loop_add(&lease, fd, EPOLLIN, on_lease_end);
+}
+
 void peer_resize(unsigned rows, unsigned columns)
 {
     if (launched->mode == MODE_CONNECT)
@@ -87,8 +103,8 @@ static void on_text(char *text, int passed)
     }
     if (passed >= 0)
         close(passed);
-    if (!strncmp(text, "ready ", 6))
-        on_ready((pid_t)atoi(text + 6));
+    if (!strncmp(text, "ready", 5) && (!text[5] || text[5] == ' '))
+        on_ready((pid_t)atoi(text + 5));
     else if (!strncmp(text, "error ", 6))
         tell_failed(text + 6);
     else if (!strcmp(text, "started"))

@@ -43,7 +43,8 @@ class Stdio:
     ``mode``: ``pipes`` and ``terminal`` go through the monitor, which logs them and serves attach;
     ``pass`` hands ``fds`` to the process itself; ``null`` is ``/dev/null``. ``log`` is ``cri:PATH``,
     ``json:PATH`` or ``none``. ``stdin`` is ``open``, ``once`` (closed when the first client leaves) or
-    ``closed``.
+    ``closed``. ``client`` is a SOCK_SEQPACKET socket that is connected to the monitor from the start.
+    ``lease`` is the PID of a process of the host: when that ends, the monitor kills what it watches.
     """
 
     mode: Literal["pipes", "terminal", "pass", "null"] = "pipes"
@@ -53,6 +54,8 @@ class Stdio:
     log_size: int = 0
     log_files: int = 1
     size: tuple[int, int] = (24, 80)
+    client: int = -1
+    lease: int = 0
 
 
 @dataclass(frozen=True)

@@ -153,7 +153,7 @@ def test_client_given_at_launch_may_give_input(monitored):
 
     ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
     with Control(sock=ours) as control:
-        monitored.launch(shell("cat"), Stdio(stdin="once"), start=False, client=theirs.fileno())
+        monitored.launch(shell("cat"), Stdio(stdin="once", client=theirs.fileno()), start=False)
         theirs.close()
         control.attach(stdin=True, block=True)
         data = os.urandom(1 << 20)
@@ -293,3 +293,14 @@ def test_resident_memory_is_below_one_mebibyte(monitored, tmp_path):
     status = text(f"/proc/{launched.pid}/status")
     resident = int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmRSS")))
     assert resident < 1024, f"{resident} KiB"
+
+
+def test_a_lease_ends_the_process_with_its_holder(monitored):
+    import subprocess
+
+    with subprocess.Popen(["sleep", "60"]) as holder:
+        launched = monitored.launch(shell("exec sleep 60"), Stdio(lease=holder.pid))
+        launched.wait_started()
+        assert read_exit(monitored.state) is None
+        holder.kill()
+        assert launched.wait_exited() == Exit(137, 9)

@@ -10,8 +10,9 @@ CREATE TABLE container (
     name TEXT NOT NULL UNIQUE,
     image TEXT NOT NULL,            -- as it was asked for
     image_id TEXT NOT NULL,         -- digest of the image's configuration
+    image_digest TEXT NOT NULL,     -- digest of the image's manifest
     isolation TEXT NOT NULL,        -- native, sandbox, vm, oci:PATH
-    state TEXT NOT NULL,            -- creating, created, running, paused, exited, removing
+    state TEXT NOT NULL,            -- created, starting, running, paused, exited, removing
     boot TEXT NOT NULL,             -- the boot of the host that this state is of
     pid INTEGER NOT NULL DEFAULT 0,
     created INTEGER NOT NULL,
@@ -25,7 +26,8 @@ CREATE TABLE container (
     lease TEXT NOT NULL DEFAULT '', -- the process without which it shall not be: an owner_identity()
     options TEXT NOT NULL,          -- JSON: what it was created with
     labels TEXT NOT NULL,           -- JSON
-    command TEXT NOT NULL           -- JSON: the program and its arguments
+    command TEXT NOT NULL,          -- JSON: the program and its arguments
+    mounts TEXT NOT NULL            -- JSON: trimaran.volume.model.MountRequest
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE exit (
     container TEXT NOT NULL REFERENCES container(id) ON DELETE CASCADE,

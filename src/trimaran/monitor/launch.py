@@ -38,6 +38,10 @@ if TYPE_CHECKING:
         def log_files(self) -> int: ...
         @property
         def size(self) -> tuple[int, int]: ...
+        @property
+        def client(self) -> int: ...
+        @property
+        def lease(self) -> int: ...
 
 
 _FIRST_GIVEN = 6
@@ -189,20 +193,21 @@ def _devnull() -> int:
     return _null
 
 
-def _entries(
-    stdio: StdioLike, start: bool, durable: bool, rows_columns: tuple[int, int]
-) -> list[tuple[str, str | int]]:
-    return [
+def _entries(stdio: StdioLike, start: bool, durable: bool) -> list[tuple[str, str | int]]:
+    entries: list[tuple[str, str | int]] = [
         ("stdio", stdio.mode),
         ("stdin", stdio.stdin),
         ("log", stdio.log),
         ("log-size", stdio.log_size),
         ("log-files", stdio.log_files),
-        ("rows", rows_columns[0]),
-        ("columns", rows_columns[1]),
+        ("rows", stdio.size[0]),
+        ("columns", stdio.size[1]),
         ("start", "now" if start else "wait"),
         ("durable", "yes" if durable else "no"),
     ]
+    if stdio.lease:
+        entries.append(("lease", stdio.lease))
+    return entries
 
 
 def launch(
@@ -214,19 +219,17 @@ def launch(
     start: bool = False,
     durable: bool = False,
     plan: int = -1,
-    client: int = -1,
     extra: Sequence[tuple[str, str | int]] = (),
 ) -> Launched:
     """Start a monitor; :meth:`Launched.wait_created` then says how its process fares.
 
     ``state`` is the state directory (or a descriptor of it); ``plan`` the descriptor of a plan's wire form
-    for mode ``plan``; ``client`` a SOCK_SEQPACKET socket that becomes a connection to the control socket
-    before anything is started, so that an attach misses nothing; ``extra`` more entries of the launch
-    record, such as ``("arg", "/usr/bin/x")``. All descriptors stay the caller's.
+    for mode ``plan``; ``extra`` more entries of the launch record, such as ``("arg", "/usr/bin/x")``. All
+    descriptors, also those in ``stdio``, stay the caller's.
     """
-    entries = [("id", id), ("mode", mode), *_entries(stdio, start, durable, stdio.size), *extra]
+    entries = [("id", id), ("mode", mode), *_entries(stdio, start, durable), *extra]
     given: list[int] = []
-    for key, fd in (("plan", plan), ("client", client)):
+    for key, fd in (("plan", plan), ("client", stdio.client)):
         if fd >= 0:
             entries.append((key, _FIRST_GIVEN + len(given)))
             given.append(fd)

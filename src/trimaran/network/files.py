@@ -5,10 +5,13 @@ hosts(5), resolv.conf(5), hostname(5).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-
 from trimaran.errors import InvalidInput
-from trimaran.network.model import DnsOptions, NetworkResult
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from trimaran.network.model import DnsOptions, NetworkResult
 
 _LOCAL = (
     ("127.0.0.1", "localhost"),
@@ -72,6 +75,8 @@ def resolv_conf(host: str, wanted: DnsOptions, resolver: Sequence[str], *, share
 
 def parse_resolv_conf(text: str) -> DnsOptions:
     """The servers, search domains and options of a resolv.conf; unknown lines are passed over."""
+    from trimaran.network.model import DnsOptions
+
     servers: list[str] = []
     search: tuple[str, ...] = ()
     options: list[str] = []

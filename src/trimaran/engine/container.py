@@ -1,0 +1,108 @@
+"""A container, as a program holds it."""
+
+from __future__ import annotations
+
+from trimaran.engine import ending, starting
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from trimaran.engine.core import Core
+    from trimaran.engine.store import Record
+    from trimaran.monitor.control import Control
+    from trimaran.monitor.logs import Record as LogRecord
+
+
+class Container:
+    """One container of an engine, by its id. What it says is read anew each time it is asked.
+
+    Methods raise :class:`~trimaran.errors.NotFound` once the container has been removed.
+    """
+
+    def __init__(self, core: Core, id: str) -> None:
+        self._core = core
+        self.id = id
+
+    @property
+    def record(self) -> Record:
+        """All that is recorded of it, an exit in the meantime included."""
+        return ending.refresh(self._core, self._core.containers.find(self.id))
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        return self._core.containers.find(self.id).name
+
+    @property
+    def state(self) -> str:
+        """``created``, ``starting``, ``running``, ``paused``, ``exited`` or ``removing``."""
+        return self.record.state
+
+    @property
+    def exit_code(self) -> int:
+        """Of its last run; 0 before."""
+        return self.record.exit_code
+
+    def start(self, streams: starting.Streams = starting.DEFAULT_STREAMS) -> None:
+        """Start it; returns when its program has been executed.
+
+        Raises CommandNotFound, CommandNotExecutable, Conflict if it runs, NetworkError, PlanError.
+        """
+        starting.start(self._core, self.id, streams)
+
+    def stop(self, timeout: float | None = None, signal: int | None = None) -> int:
+        """Ask it to end by its stop signal, kill it after ``timeout`` seconds; its exit code."""
+        return ending.stop(self._core, self.id, timeout, signal)
+
+    def kill(self, signal: str | int = "KILL") -> None:
+        """Send a signal to its first process. Raises Conflict if it does not run."""
+        ending.kill(self._core, self.id, ending.signal_number(str(signal)))
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait until it has exited; its exit code. Raises TimedOut."""
+        return ending.wait(self._core, self.id, timeout)
+
+    def pause(self) -> None:
+        """Freeze its processes. Raises Conflict if it does not run."""
+        from trimaran.engine import changing
+
+        changing.pause(self._core, self.id)
+
+    def unpause(self) -> None:
+        """Undo :meth:`pause`."""
+        from trimaran.engine import changing
+
+        changing.unpause(self._core, self.id)
+
+    def restart(self, timeout: float | None = None) -> None:
+        """Stop it, if it runs, and start it again."""
+        self.stop(timeout)
+        self.start()
+
+    def rename(self, name: str) -> None:
+        """Give it another name. Raises Conflict if that is taken."""
+        from trimaran.engine import changing
+
+        changing.rename(self._core, self.id, name)
+
+    def remove(self, *, force: bool = False, volumes: bool = False) -> None:
+        """Remove it; with ``force`` also while it runs, with ``volumes`` with its anonymous volumes."""
+        ending.remove(self._core, self.id, force=force, volumes=volumes)
+
+    def control(self) -> Control:
+        """A connection to its monitor, to attach to it. Raises NotFound if it does not run."""
+        from trimaran.monitor.control import Control
+
+        return Control(self._core.paths.state(self.id))
+
+    def logs(
+        self, *, follow: bool = False, since: str = "", until: str = "", tail: int | None = None
+    ) -> Iterator[LogRecord]:
+        """What it has written; with ``follow``, what it will write until it exits."""
+        from trimaran.engine import reading
+
+        return reading.logs(self._core, self.id, follow=follow, since=since, until=until, tail=tail)
+
+    def __repr__(self) -> str:
+        return f"Container({self.id[:12]!r})"

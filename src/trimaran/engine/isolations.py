@@ -1,0 +1,40 @@
+"""The hulls by name, imported when one is first used."""
+
+from __future__ import annotations
+
+import os
+
+from trimaran.errors import InvalidInput
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from trimaran.engine.paths import Paths
+    from trimaran.isolation import Isolation
+
+NAMES = ("native",)
+
+
+class Isolations:
+    """The hulls of one root directory."""
+
+    def __init__(self, paths: Paths) -> None:
+        self._paths = paths
+        self._made: dict[str, Isolation] = {}
+
+    def get(self, name: str) -> Isolation:
+        """The hull ``native``.
+
+        Raises :class:`InvalidInput` for another name.
+        """
+        found = self._made.get(name)
+        if found is None:
+            found = self._made[name] = self._make(name)
+        return found
+
+    def _make(self, name: str) -> Isolation:
+        state = os.path.join(self._paths.run, name.partition(":")[0])
+        if name == "native":
+            from trimaran.runtime.hull import NativeIsolation
+
+            return NativeIsolation(state)
+        raise InvalidInput(f"there is no isolation '{name}'", hint=f"one of {', '.join(NAMES)}")

@@ -1,0 +1,54 @@
+"""A container's wishes of the network, from its options to what trimaran.network takes."""
+
+from __future__ import annotations
+
+from trimaran.network.model import DnsOptions, EndpointRequest, NetworkRequest, NetworkResult, PortRequest
+from trimaran.network.parse import parse_mac, parse_network, parse_ports
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+    from trimaran.engine.core import Core
+    from trimaran.engine.options import Options
+
+
+def request(options: Options, name: str, hostname: str, image: Mapping[str, Any]) -> NetworkRequest:
+    """What is asked of the network. Raises InvalidInput."""
+    endpoints = [parse_network(text) for text in options.networks]
+    if endpoints and (options.ip or options.mac_address or options.network_alias):
+        endpoints[0] = _first(endpoints[0], options)
+    ports = [parse_ports(text) for text in options.ports]
+    if options.publish_all:
+        ports += [_exposed(text) for text in image.get("ExposedPorts") or {}]
+    hosts = [(host, address) for host, _, address in (entry.partition(":") for entry in options.add_host)]
+    return NetworkRequest(
+        endpoints=tuple(endpoints),
+        ports=tuple(ports),
+        name=name,
+        hostname=hostname,
+        dns=DnsOptions(tuple(options.dns), tuple(options.dns_search), tuple(options.dns_option)),
+        extra_hosts=tuple(hosts),
+    )
+
+
+def _first(endpoint: EndpointRequest, options: Options) -> EndpointRequest:
+    from dataclasses import replace
+
+    mac = parse_mac(options.mac_address) if options.mac_address else endpoint.mac
+    aliases = (*endpoint.aliases, *options.network_alias)
+    return replace(endpoint, ipv4=options.ip or endpoint.ipv4, mac=mac, aliases=aliases)
+
+
+def _exposed(text: str) -> PortRequest:
+    """``80/tcp``, as an image's ExposedPorts has it."""
+    return parse_ports(text)
+
+
+def attach(
+    core: Core, id: str, netns: int, options: Options, hostname: str, image: Mapping[str, Any]
+) -> NetworkResult:
+    """Set up the network in the namespace behind the descriptor."""
+    name = core.containers.find(id).name
+    return core.networks.attach(id, netns, request(options, name, hostname, image))
