@@ -176,10 +176,11 @@ def _family(address: str) -> int:
 
 def talk(client: socket.socket, server: socket.socket, payload: bytes = b"hello") -> str:
     """Send over a connection from client to server and back; the client's address as the server sees it."""
+    # Sent first: pasta completes a connection only with its first data.
+    client.sendall(payload)
     accepted, peer = server.accept()
     with accepted, client:
         accepted.settimeout(5)
-        client.sendall(payload)
         assert accepted.recv(4096) == payload
         accepted.sendall(payload[::-1])
         assert client.recv(4096) == payload[::-1]

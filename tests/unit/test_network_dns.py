@@ -35,7 +35,8 @@ def resolver(tmp_path: Path) -> Resolver:
     members = {"a": ('[["9.9.9.9"], []]', [web]), "b": ("[[], []]", [web, inner]), "c": ("[[], []]", [inner])}
     for name, (servers, networks) in members.items():
         connection.execute(
-            "INSERT INTO network_container VALUES (?, ?, ?)", (name * 64, f"{name}box", servers)
+            "INSERT INTO network_container (id, name, resolver) VALUES (?, ?, ?)",
+            (name * 64, f"{name}box", servers),
         )
         for position, network in enumerate(networks):
             names = (f"{name}box", "shared")

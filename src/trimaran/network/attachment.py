@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import cached_property
 
 from trimaran.errors import Conflict, InvalidInput, NotFound, TrimaranError
@@ -43,10 +44,13 @@ class Attachments:
         self._bridges = bridges
         self._networks = networks
         self._step = step
+        self._directory = directory
         self._resolver = Helper(directory, database.path, bridges)
 
     def attach(self, container_id: str, netns: int, request: NetworkRequest) -> NetworkResult:
         """See :meth:`trimaran.network.manager.NetworkManager.attach`."""
+        if request.program:
+            return self._attach_program(container_id, netns, request)
         networks = [self._networks(endpoint.network) for endpoint in request.endpoints]
         with ExitStack() as held:
             with self._database.write():
@@ -91,6 +95,22 @@ class Attachments:
 
         return CniEndpoints(self._database)
 
+    def _attach_program(self, container_id: str, netns: int, request: NetworkRequest) -> NetworkResult:
+        from trimaran.network import rootless
+
+        with self._database.write():
+            self._reserve(container_id, request, [])
+            intent = self._database.announce("network.attach", container_id)
+        self._step(f"start {request.program}")
+        self._all_or_nothing(
+            intent,
+            lambda: rootless.start(
+                request.program, request.program_options, self._directory, container_id, netns, request.ports
+            ),
+            lambda: self.detach(container_id, netns),
+        )
+        return self.result(container_id)
+
     def _all_or_nothing(self, intent: Intent, do: Callable[[], None], undo: Callable[[], None]) -> None:
         try:
             do()
@@ -111,7 +131,10 @@ class Attachments:
         row = (container_id, request.name, json.dumps([request.dns.servers, request.dns.search]))
         if connection.execute("SELECT 1 FROM network_container WHERE id = ?", (container_id,)).fetchone():
             raise Conflict(f"container {container_id[:12]} has its network already")
-        connection.execute("INSERT INTO network_container VALUES (?, ?, ?)", row)
+        connection.execute(
+            "INSERT INTO network_container (id, name, resolver, program) VALUES (?, ?, ?, ?)",
+            (*row, request.program),
+        )
         return [
             self._place(container_id, request.name, network, position, endpoint)
             for position, (network, endpoint) in enumerate(zip(networks, request.endpoints, strict=True))
@@ -178,15 +201,25 @@ class Attachments:
     def detach(self, container_id: str, netns: int | None = None) -> None:
         """See :meth:`trimaran.network.manager.NetworkManager.detach`."""
         connection = self._database.connection()
-        if not connection.execute("SELECT 1 FROM network_container WHERE id = ?", (container_id,)).fetchone():
+        found = connection.execute("SELECT program FROM network_container WHERE id = ?", (container_id,))
+        row = found.fetchone()
+        if row is None:
             return
         with self._database.intent("network.detach", container_id):
+            if row["program"]:
+                self._stop_program(row["program"], container_id)
             endpoints = store.load_endpoints(connection, "e.container_id = ?", container_id)
             for endpoint in endpoints:
                 self._disconnect(endpoint, netns)
             self._take_ports_back(endpoints, lambda: self._forget_container(container_id))
         if any(endpoint.names for endpoint in endpoints):
             self._resolver.changed()
+
+    def _stop_program(self, program: str, container_id: str) -> None:
+        from trimaran.network import rootless
+
+        self._step(f"stop {program}")
+        rootless.stop(self._directory, container_id)
 
     def _serve_names(self, networks: Sequence[Network]) -> None:
         gateways = _resolvers(networks)
@@ -294,7 +327,15 @@ class Attachments:
         endpoints = store.load_endpoints(connection, "e.container_id = ?", container_id)
         networks = [store.find_network(connection, endpoint.network_id) for endpoint in endpoints]
         published = store.load_ports(connection, "container_id = ?", container_id)
-        return self._describe(networks, endpoints, published)
+        described = self._describe(networks, endpoints, published)
+        row = connection.execute(
+            "SELECT program FROM network_container WHERE id = ?", (container_id,)
+        ).fetchone()
+        if row and row["program"]:
+            from trimaran.network import rootless
+
+            return replace(described, resolver=(rootless.resolver(row["program"]),))
+        return described
 
     def _describe(
         self, networks: Sequence[Network], endpoints: Sequence[Endpoint], published: Sequence[PublishedPort]

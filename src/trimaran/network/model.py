@@ -133,7 +133,8 @@ class NetworkRequest:
 
     ``name`` is the container's name, known on named networks beside its aliases and its short id.
     ``ingress`` and ``egress`` are limits in bits a second and ``cni_args`` is CNI_ARGS, for CNI-backed
-    networks.
+    networks. ``program`` (``pasta`` or ``slirp4netns``) joins the container to the host's sockets without
+    root, in place of endpoints; ``program_options`` are its further arguments, with commas.
     """
 
     endpoints: tuple[EndpointRequest, ...] = ()
@@ -145,6 +146,8 @@ class NetworkRequest:
     ingress: int = 0
     egress: int = 0
     cni_args: tuple[tuple[str, str], ...] = ()
+    program: Literal["", "pasta", "slirp4netns"] = ""
+    program_options: str = ""
 
 
 @dataclass(frozen=True)

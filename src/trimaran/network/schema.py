@@ -39,5 +39,6 @@ CREATE TABLE network_cni (
     config TEXT NOT NULL,       -- JSON: the configuration list that its plugins were called with
     arguments TEXT NOT NULL,    -- JSON: capabilities and CNI_ARGS
     result TEXT NOT NULL DEFAULT '') STRICT, WITHOUT ROWID;
+ALTER TABLE network_container ADD COLUMN program TEXT NOT NULL DEFAULT '';
 """,
 )
