@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from trimaran.errors import ImageError, IntegrityError, TrimaranError
 from trimaran.image.client import Transport
@@ -39,35 +39,30 @@ class Fetcher:
 
     def blob(self, blob: Descriptor) -> None:
         """Fetch a blob that is not unpacked. Raises IntegrityError if it is not what was promised."""
-        self.layer(blob, "", lambda: None)
+        self.layer(blob, "", None)
 
-    def layer(
-        self, blob: Descriptor, diff_id: str, begin: Callable[[], LayerSink | None]
-    ) -> LayerSink | None:
-        """Fetch a layer's blob if it is not here, and unpack it into what ``begin`` gives, if anything.
+    def layer(self, blob: Descriptor, diff_id: str, sink: LayerSink | None) -> None:
+        """Fetch a layer's blob if it is not here, and unpack it into ``sink`` if there is one.
 
         Content goes to the sink before its digest is known; the sink is finished only if both digests are
-        right, and aborted else. Raises IntegrityError or ImageError, and what the registry's side raises.
+        right. Raises IntegrityError or ImageError, and what the registry's side raises.
         """
-        for attempt in range(1, ATTEMPTS + 1):
-            sink = begin()
+        for _ in range(ATTEMPTS - 1):
             try:
-                self._attempt(blob, diff_id, sink)
-                return sink
+                return self._attempt(blob, diff_id, sink)
             except IntegrityError:
+                self._progress.update(blob.digest, RETRYING, 0, blob.size)
                 if sink:
-                    sink.abort()
-                if attempt == ATTEMPTS:
-                    raise
-            except BaseException:
-                if sink:
-                    sink.abort()
-                raise
-            self._progress.update(blob.digest, RETRYING, 0, blob.size)
-        raise AssertionError("unreachable")
+                    sink.restart()
+        return self._attempt(blob, diff_id, sink)
+
+    def waiting(self) -> None:
+        """Sleep a little while somebody else works; raises Cancelled when everything is stopped."""
+        if self._transport.http.cancelled.wait(LOCK_POLL_SECONDS):
+            raise Cancelled
 
     def _attempt(self, blob: Descriptor, diff_id: str, sink: LayerSink | None) -> None:
-        with self._content.ingest(blob.digest, blob.size, self._waiting) as ingest:
+        with self._content.ingest(blob.digest, blob.size, self.waiting) as ingest:
             if not ingest.complete:
                 return self._download(blob, diff_id, sink, ingest)
         if sink:
@@ -79,10 +74,6 @@ class Fetcher:
                 raise
             sink.finish()
         return None
-
-    def _waiting(self) -> None:
-        if self._transport.http.cancelled.wait(LOCK_POLL_SECONDS):
-            raise Cancelled
 
     def _download(self, blob: Descriptor, diff_id: str, sink: LayerSink | None, ingest: Ingest) -> None:
         source = NetworkSource(self._repositories, blob, ingest, self._progress)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 from trimaran.errors import ImageError, NotFound, RegistryError
@@ -17,7 +16,7 @@ from trimaran.image.layers import LayerSink, LayerStore
 from trimaran.image.manifest import Descriptor, Index, Manifest, parse_manifest
 from trimaran.image.model import Image, Layer
 from trimaran.image.platform import Platform
-from trimaran.image.progress import DONE, EXISTS, RESOLVING, WAITING, Progress, Quiet
+from trimaran.image.progress import DONE, RESOLVING, WAITING, Progress, Quiet
 from trimaran.image.reference import Reference
 from trimaran.image.repository import Fetched, Repository
 from trimaran.image.store import ImageStore, Lease
@@ -197,34 +196,38 @@ class _Pull:
         )
 
     def _fetch_layers(self, image: Image, blobs: Sequence[Descriptor], layers: LayerStore | None) -> None:
-        """So many layers at once; each becomes visible when it is whole and those below it are visible.
+        """So many layers at once; they become visible together, when all are whole.
 
-        They are begun in order, lowest first: so two processes that pull the same image never wait for
-        each other in a circle.
+        They are claimed in order, the lowest first, so that two processes that pull the same image never
+        wait for each other in a circle.
         """
-        futures: list[Future[LayerSink | None]] = []
+        sinks: list[LayerSink | None] = []
         executor = ThreadPoolExecutor(self.options.parallel, "trimaran-layer")
         try:
+            futures: list[Future[None]] = []
             for layer, blob, parent in zip(image.layers, blobs, [None, *image.chain_ids], strict=False):
                 self.progress.update(blob.digest, WAITING, 0, blob.size)
-                begin = partial(layers.begin, layer.chain_id, parent) if layers else _nothing
-                futures.append(executor.submit(self.fetcher.layer, blob, layer.diff_id, begin))
-            for future, blob in zip(futures.copy(), blobs, strict=True):
-                sink = future.result()
-                if sink:
-                    sink.commit()
-                futures.remove(future)
-                self.progress.update(blob.digest, DONE if sink or not layers else EXISTS)
+                waiting = self.fetcher.waiting
+                sinks.append(layers.begin(layer.chain_id, parent, waiting) if layers else None)
+                futures.append(executor.submit(self.fetcher.layer, blob, layer.diff_id, sinks[-1]))
+            for future in futures:
+                future.result()
+            self._commit(sinks)
         except BaseException:
             self.transport.cancel()
             raise
         finally:
             executor.shutdown(wait=True, cancel_futures=True)
             self.transport.http.resume()
-            for future in futures:
-                if not future.cancelled() and not future.exception() and (sink := future.result()):
-                    sink.abort()
+            for sink in filter(None, sinks):
+                sink.abort()
+        for blob in blobs:
+            self.progress.update(blob.digest, DONE, blob.size, blob.size)
 
-
-def _nothing() -> None:
-    """No layer is unpacked."""
+    def _commit(self, sinks: list[LayerSink | None]) -> None:
+        """Make the layers visible; one sync puts all of them on disk before the first is."""
+        sync = True
+        for position, sink in enumerate(sinks):
+            if sink:
+                sink.commit(sync=sync)
+                sinks[position], sync = None, False
