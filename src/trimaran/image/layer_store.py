@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 from trimaran.image.layer import LayerResult, LayerUnpacker, UnpackOptions
 from trimaran.snapshot import Draft, LayerFacts, Snapshotter
+from trimaran.snapshot.drafts import remove
 
 
 class UnpackedLayer:
@@ -15,10 +16,14 @@ class UnpackedLayer:
     def __init__(self, snapshotter: Snapshotter, draft: Draft, options: UnpackOptions | None) -> None:
         self._snapshotter = snapshotter
         self._draft = draft
+        self._options = options
         self._result: LayerResult | None = None
-        fd = os.open(draft.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._unpacker = self._open()
+
+    def _open(self) -> LayerUnpacker:
+        fd = os.open(self._draft.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            self._unpacker = LayerUnpacker(fd, options)
+            return LayerUnpacker(fd, self._options)
         finally:
             os.close(fd)
 
@@ -30,7 +35,15 @@ class UnpackedLayer:
         """The stream has ended. Raises ImageError if it is cut off."""
         self._result = self._unpacker.finish()
 
-    def commit(self) -> None:
+    def restart(self) -> None:
+        """Forget what was fed: the stream begins anew."""
+        self._unpacker.close()
+        self._result = None
+        for name in os.listdir(self._draft.path):
+            remove(self._draft.path, name)
+        self._unpacker = self._open()
+
+    def commit(self, *, sync: bool = True) -> None:
         """Make the layer visible; its parent is. Raises ImageError for a hard link that leads nowhere."""
         if self._result is None:
             raise ValueError("the layer is not finished")
@@ -38,7 +51,7 @@ class UnpackedLayer:
         facts = LayerFacts(
             result.size, result.entries, result.implicit, result.links, result.whiteouts, result.opaque
         )
-        self._snapshotter.commit_layer(self._draft, facts)
+        self._snapshotter.commit_layer(self._draft, facts, sync=sync)
 
     def abort(self) -> None:
         """Remove what has been made; idempotent."""
@@ -47,24 +60,17 @@ class UnpackedLayer:
 
 
 class UnpackedLayers:
-    """The layers of a snapshotter (:class:`trimaran.image.layers.LayerStore`).
+    """The layers of a snapshotter (:class:`trimaran.image.layers.LayerStore`)."""
 
-    ``waiting`` is called now and then while another process unpacks the same layer, and may raise.
-    """
-
-    def __init__(
-        self,
-        snapshotter: Snapshotter,
-        options: UnpackOptions | None = None,
-        waiting: Callable[[], None] | None = None,
-    ) -> None:
+    def __init__(self, snapshotter: Snapshotter, options: UnpackOptions | None = None) -> None:
         self._snapshotter = snapshotter
         self._options = options
-        self._waiting = waiting
 
-    def begin(self, chain_id: str, parent: str | None) -> UnpackedLayer | None:
-        """Begin to unpack a layer; None if it is there."""
-        draft = self._snapshotter.prepare_layer(chain_id, parent, self._waiting)
+    def begin(
+        self, chain_id: str, parent: str | None, waiting: Callable[[], None] | None = None
+    ) -> UnpackedLayer | None:
+        """Begin to unpack a layer; None if it is there. See :class:`trimaran.image.layers.LayerStore`."""
+        draft = self._snapshotter.prepare_layer(chain_id, parent, waiting)
         if draft is None:
             return None
         try:

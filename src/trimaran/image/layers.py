@@ -28,7 +28,9 @@ class LayerSink(Protocol):
 class LayerStore(Protocol):
     """Unpacked layers by chain ID."""
 
-    def begin(self, chain_id: str, parent: str | None, waiting: Callable[[], None]) -> LayerSink | None:
+    def begin(
+        self, chain_id: str, parent: str | None, waiting: Callable[[], None] | None = None
+    ) -> LayerSink | None:
         """Claim a layer that lies on ``parent``; None if it is there, whole.
 
         While somebody else has the claim, ``waiting`` is called again and again: to sleep, or to raise.
