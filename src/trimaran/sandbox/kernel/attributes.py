@@ -216,7 +216,7 @@ def sys_fchown(task: Task, fd: int, uid: int, gid: int, *_: int) -> int:
     return _set_owner(task, _of_fd(task, fd), uid, gid)
 
 
-def sys_fchownat(task: Task, dirfd: int, path: int, uid: int, gid: int, flags: int) -> int:
+def sys_fchownat(task: Task, dirfd: int, path: int, uid: int, gid: int, flags: int, *_: int) -> int:
     if flags & 0xFFFFFFFF & ~(AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH):
         raise Fail(E.EINVAL)
     name = task.path()

@@ -287,19 +287,28 @@ def sys_pidfd_open(task: Task, pid: int, flags: int, *_: int) -> int:
 
 
 def sys_pidfd_send_signal(task: Task, fd: int, number: int, info: int, flags: int, *_: int) -> int:
-    file = task.file(fd)
-    if not isinstance(file, PidFile):
-        raise Fail(E.EBADF)
+    process = _process_of(task, fd)
     if flags or not 0 <= s32(number) <= 64:
         raise Fail(E.EINVAL)
-    if file.process.exited:
+    if process.exited:
         raise Fail(E.ESRCH)
-    if not may_signal(task.process, file.process, number):
+    if not may_signal(task.process, process, number):
         raise Fail(E.EPERM)
     if number:
-        signal.pidfd_send_signal(file.process.pidfd, number)
-        file.process.kernel.signals.suspect(file.process)
+        signal.pidfd_send_signal(process.pidfd, number)
+        process.kernel.signals.suspect(process)
     return 0
+
+
+def _process_of(task: Task, fd: int) -> Process:
+    """The process behind a pidfd, or a descriptor of /proc/PID."""
+    file = task.file(fd)
+    if isinstance(file, PidFile):
+        return file.process
+    process = getattr(file.inode, "process", None)
+    if not isinstance(process, Process):
+        raise Fail(E.EBADF)
+    return process
 
 
 def sys_waitid(task: Task, kind: int, identity: int, info: int, options: int, usage: int, *_: int) -> int:

@@ -122,7 +122,7 @@ def sys_exit_group(task: Task, code: int, *_: int) -> int:
 
 def settle(kernel: Kernel, task: Task) -> None:
     """TASK is back from clone: bind the children it got. Entries without a child failed, or died at once."""
-    found = [tid for tid in children(task) if tid not in kernel.tasks]
+    found = _new_children(kernel, task)
     flags = task.pending
     task.pending = []
     processes = [flag for flag in flags if not flag & CLONE_THREAD]
@@ -130,6 +130,13 @@ def settle(kernel: Kernel, task: Task) -> None:
         facts = status(tid)
         if facts is not None:
             _bind_process(kernel, task, tid, facts, flag, task.listener)
+
+
+def _new_children(kernel: Kernel, task: Task) -> list[int]:
+    """Children of TASK that are not bound yet, in the order of their making. A zombie keeps its place."""
+    now = children(task)
+    task.borne &= set(now)
+    return [tid for tid in now if tid not in task.borne and tid not in kernel.tasks]
 
 
 def adopt(kernel: Kernel, tid: int, listener: int) -> Task | None:
@@ -161,7 +168,7 @@ def _maker(kernel: Kernel, tid: int, ppid: int) -> tuple[Task | None, int]:
     for task in list(process.tasks.values()) if process else []:
         made = [flag for flag in task.pending if not flag & CLONE_THREAD]
         if made:
-            mine = [child for child in children(task) if child not in kernel.tasks]
+            mine = _new_children(kernel, task)
             if tid in mine and mine.index(tid) < len(made):
                 flag = made[mine.index(tid)]
                 task.pending.remove(flag)
@@ -192,6 +199,7 @@ def _bind_process(
     process.executable = parent.executable
     process.arguments, process.environment = parent.arguments, parent.environment
     process.images = parent.images
+    maker.borne.add(tid)
     kernel.add_process(process)
     task = Task(process, tid, process.pid, listener)
     kernel.tasks[tid] = task

@@ -176,7 +176,7 @@ class Kernel:
             for queue in parked.queues:
                 queue.parked.discard(parked)
         parked.queues = tuple(block.queues)
-        parked.restart = block.restart
+        parked.interrupted = block.done or -block.restart
         for queue in parked.queues:
             queue.parked.add(parked)
         if block.deadline is not None and block.deadline != parked.deadline:
@@ -203,7 +203,7 @@ class Kernel:
         parked = task.parked
         if parked is not None:
             self._over(task)
-            _sys.notify_answer(parked.listener, parked.call, -parked.restart)
+            _sys.notify_answer(parked.listener, parked.call, parked.interrupted)
 
     # Calls.
 

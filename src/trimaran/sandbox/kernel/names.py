@@ -247,7 +247,7 @@ def sys_link(task: Task, old: int, new: int, *_: int) -> int:
     return _link(task, AT_FDCWD, task.path(), AT_FDCWD, task.path2(), 0)
 
 
-def sys_linkat(task: Task, olddir: int, old: int, newdir: int, new: int, flags: int) -> int:
+def sys_linkat(task: Task, olddir: int, old: int, newdir: int, new: int, flags: int, *_: int) -> int:
     return _link(task, olddir, task.path(), newdir, task.path2(), flags)
 
 
@@ -400,7 +400,7 @@ def sys_renameat(task: Task, olddir: int, old: int, newdir: int, new: int, *_: i
     return _rename(task, olddir, newdir, 0)
 
 
-def sys_renameat2(task: Task, olddir: int, old: int, newdir: int, new: int, flags: int) -> int:
+def sys_renameat2(task: Task, olddir: int, old: int, newdir: int, new: int, flags: int, *_: int) -> int:
     return _rename(task, olddir, newdir, flags & 0xFFFFFFFF)
 
 

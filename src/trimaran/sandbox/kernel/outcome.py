@@ -20,7 +20,8 @@ class Block(Exception):
     """The call waits: its handler is run again when a queue is woken, or at ``deadline`` (monotonic ns).
 
     ``restart`` is what a signal makes of it: ERESTARTSYS (again, if the handler has SA_RESTART) or
-    ERESTARTNOHAND (EINTR whenever a handler ran).
+    ERESTARTNOHAND (EINTR whenever a handler ran). ``done`` is what the call returns instead if it has moved
+    that much already.
     """
 
     def __init__(
@@ -29,6 +30,7 @@ class Block(Exception):
         self.queues = queues
         self.deadline = deadline
         self.restart = restart
+        self.done = 0
 
 
 class Continue(Exception):

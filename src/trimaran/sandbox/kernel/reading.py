@@ -69,8 +69,9 @@ def write_all(task: Task, file: File, data: bytes) -> int:
             if done >= total or (put < len(data) and file.flags & 0x800):
                 return int(done)
             data = data[put:]
-    except Block:
+    except Block as block:
         task.state = (done, total)
+        block.done = int(done)
         raise
     except Fail as failure:
         if failure.errno == E.EPIPE:

@@ -217,7 +217,8 @@ def _send(task: Task, socket: Socket, flags: int, sending: _Sending) -> int:
                 return sending.done
             if flags & MSG_DONTWAIT or socket.flags & O_NONBLOCK:
                 return sending.done
-    except Block:
+    except Block as block:
+        block.done = sending.done
         raise
     except (Fail, OSError) as failure:
         if failure.errno == E.EPIPE and not flags & MSG_NOSIGNAL and socket.kind != SOCK_DGRAM:

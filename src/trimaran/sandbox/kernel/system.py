@@ -187,6 +187,10 @@ def sys_sched_setscheduler(task: Task, pid: int, policy: int, *_: int) -> int:
     raise Continue
 
 
+def sys_sched_setparam(task: Task, *_: int) -> int:
+    raise Continue
+
+
 def sys_prctl(task: Task, option: int, a: int, b: int, c: int, d: int, *_: int) -> int:
     process, cred = task.process, task.process.cred
     option &= 0xFFFFFFFF

@@ -123,11 +123,13 @@ class Process:
 class Task:
     """A thread. ``tid`` is the supervisor's number for it, ``guest_tid`` the program's.
 
+    ``pending`` are the flags of clones whose child is not bound yet, ``borne`` the children that are.
     While a call is handled: ``call`` is its notification, ``first`` and ``second`` what was read with it,
     ``state`` what its handler keeps from one try to the next.
     """
 
     __slots__ = (
+        "borne",
         "call",
         "first",
         "guest_tid",
@@ -154,6 +156,7 @@ class Task:
         self.state: object | None = None
         self.parked: Parked | None = None
         self.pending: list[int] = []
+        self.borne: set[int] = set()
         self.mask: int | None = None
         process.tasks[tid] = self
 

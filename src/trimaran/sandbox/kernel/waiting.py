@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 class Parked:
     """A call that waits for one of its queues, or for its deadline (monotonic nanoseconds)."""
 
-    __slots__ = ("args", "call", "deadline", "listener", "number", "queues", "restart", "since", "task")
+    __slots__ = ("args", "call", "deadline", "interrupted", "listener", "number", "queues", "since", "task")
 
     def __init__(self, task: Task, number: int, args: tuple[int, ...]) -> None:
         self.task = task
@@ -24,7 +24,7 @@ class Parked:
         self.args = args
         self.queues: tuple[WaitQueue, ...] = ()
         self.deadline: int | None = None
-        self.restart = 0
+        self.interrupted = 0
         self.since = time.monotonic_ns()
 
 
