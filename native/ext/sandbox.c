@@ -398,6 +398,132 @@ static PyObject *task_call(PyObject *self, PyObject *args)
     return take_detour(listener, id, tid, &detour);
 }
 
+static int write_maps(pid_t pid, const char *map)
+{
+    return write_file(pid, "uid_map", map) < 0 || write_file(pid, "gid_map", map) < 0 ? -1 : 0;
+}
+
+PyDoc_STRVAR(enter_user_namespace_doc,
+"enter_user_namespace(everyone)\n\n"
+"unshare(2) into a user and a mount namespace of one's own. With EVERYONE all users and groups are mapped\n"
+"to themselves (only root may), else just the caller, to 0. Raises OSError.");
+
+static PyObject *enter_user_namespace(PyObject *self, PyObject *args)
+{
+    int everyone, ends[2], status = 0;
+    char go, map[32];
+
+    (void)self;
+    if (!PyArg_ParseTuple(args, "p", &everyone))
+        return NULL;
+    uid_t uid = geteuid();
+    gid_t gid = getegid();
+    pid_t pid = getpid(), helper = 0;
+    if (everyone) {
+        /* Who has left a namespace cannot map more than himself: a helper that stays does it. */
+        if (pipe2(ends, O_CLOEXEC) < 0)
+            return PyErr_SetFromErrno(PyExc_OSError);
+        helper = fork();
+        if (!helper) {
+            close(ends[1]);
+            _exit(read(ends[0], &go, 1) == 1 && !write_maps(pid, "0 0 4294967295") ? 0 : errno);
+        }
+        close(ends[0]);
+    }
+    int result = unshare(CLONE_NEWUSER | CLONE_NEWNS), error = errno;
+    if (everyone) {
+        if (!result && write(ends[1], "", 1) != 1)
+            result = -1;
+        close(ends[1]);
+        waitpid(helper, &status, 0);
+        if (!result && status) {
+            result = -1;
+            error = WEXITSTATUS(status);
+        }
+    } else if (!result) {
+        snprintf(map, sizeof map, "0 %u 1", uid);
+        result = write_file(pid, "uid_map", map);
+        if (!result)
+            result = write_file(pid, "setgroups", "deny");
+        snprintf(map, sizeof map, "0 %u 1", gid);
+        if (!result)
+            result = write_file(pid, "gid_map", map);
+        error = errno;
+    }
+    if (result < 0) {
+        errno = error;
+        return PyErr_SetFromErrno(PyExc_OSError);
+    }
+    Py_RETURN_NONE;
+}
+
+static int bind_into(const char *source, const char *target)
+{
+    return mount(source, target, NULL, MS_BIND | MS_REC, NULL);
+}
+
+PyDoc_STRVAR(leave_root_doc,
+"leave_root()\n\n"
+"Change to a root directory, in memory and read-only, that has /proc, /dev/null and /dev/zero and nothing\n"
+"else. For a process in a mount namespace of its own. Raises OSError.");
+
+static PyObject *leave_root(PyObject *self, PyObject *args)
+{
+    (void)self;
+    (void)args;
+    if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+        mount("jail", "/tmp", "tmpfs", MS_NOSUID, "mode=0755,size=64k") < 0 || chdir("/tmp") < 0 ||
+        mkdir("proc", 0555) < 0 || mkdir("tmp", 0555) < 0 || mkdir("dev", 0555) < 0 ||
+        close(creat("dev/null", 0600)) < 0 || close(creat("dev/zero", 0600)) < 0 || bind_into("/proc", "proc") < 0 ||
+        bind_into("/dev/null", "dev/null") < 0 || bind_into("/dev/zero", "dev/zero") < 0 ||
+        syscall(SYS_pivot_root, ".", ".") < 0 || umount2(".", MNT_DETACH) < 0 || chdir("/") < 0 ||
+        mount(NULL, "/", NULL, MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID, NULL) < 0)
+        return PyErr_SetFromErrno(PyExc_OSError);
+    Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(keep_capabilities_doc,
+"keep_capabilities(mask)\n\n"
+"Give up every capability that is not in MASK, for good, and set no_new_privs. Raises OSError.");
+
+static PyObject *keep_capabilities(PyObject *self, PyObject *args)
+{
+    struct {
+        uint32_t version;
+        int pid;
+    } header = {0x20080522, 0};
+    unsigned long long mask;
+
+    (void)self;
+    if (!PyArg_ParseTuple(args, "K", &mask))
+        return NULL;
+    for (int capability = 0; capability <= LAST_CAPABILITY; capability++)
+        if (!(mask >> capability & 1) && prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) < 0 && errno != EINVAL)
+            return PyErr_SetFromErrno(PyExc_OSError);
+    uint32_t low = (uint32_t)mask, high = (uint32_t)(mask >> 32);
+    uint32_t sets[6] = {low, low, 0, high, high, 0};
+    if (syscall(SYS_capset, &header, sets) < 0 || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+        return PyErr_SetFromErrno(PyExc_OSError);
+    Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(set_filter_doc, "set_filter(filter)\n\nPut this thread under a seccomp filter (struct sock_filter array).");
+
+static PyObject *set_filter(PyObject *self, PyObject *args)
+{
+    Py_buffer filter;
+
+    (void)self;
+    if (!PyArg_ParseTuple(args, "y*", &filter))
+        return NULL;
+    struct sock_fprog program = {(unsigned short)((size_t)filter.len / sizeof(struct sock_filter)), filter.buf};
+    long result = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program);
+    PyBuffer_Release(&filter);
+    if (result < 0)
+        return PyErr_SetFromErrno(PyExc_OSError);
+    Py_RETURN_NONE;
+}
+
 PyDoc_STRVAR(tgkill_doc, "tgkill(tgid, tid, signal)\n\nSignal one thread. Raises OSError.");
 
 static PyObject *send_to_thread(PyObject *self, PyObject *args)
@@ -430,6 +556,10 @@ static PyObject *allocate(PyObject *self, PyObject *args)
 PyMethodDef sandbox_methods[] = {
     {"sandbox_spawn", sandbox_spawn, METH_VARARGS, sandbox_spawn_doc},
     {"task_redirect", task_redirect, METH_VARARGS, task_redirect_doc},
+    {"enter_user_namespace", enter_user_namespace, METH_VARARGS, enter_user_namespace_doc},
+    {"leave_root", leave_root, METH_NOARGS, leave_root_doc},
+    {"keep_capabilities", keep_capabilities, METH_VARARGS, keep_capabilities_doc},
+    {"set_filter", set_filter, METH_VARARGS, set_filter_doc},
     {"task_call", task_call, METH_VARARGS, task_call_doc},
     {"tgkill", send_to_thread, METH_VARARGS, tgkill_doc},
     {"fallocate", allocate, METH_VARARGS, fallocate_doc},

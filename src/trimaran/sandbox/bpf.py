@@ -9,7 +9,7 @@ from trimaran.sandbox.policy import NATIVE, STUB_CALLS, Rule
 
 LD_ABS, JEQ, JGE, JSET, AND, RET = 0x20, 0x15, 0x35, 0x45, 0x54, 0x06
 ALLOW, NOTIFY, KILL = 0x7FFF0000, 0x7FC00000, 0x80000000
-ENOSYS = 0x00050000 | 38
+ENOSYS, EPERM = 0x00050000 | 38, 0x00050000 | 1
 NR, ARCH, IP, ARGUMENTS = 0, 4, 8, 16
 X32 = 0x40000000
 
@@ -99,3 +99,20 @@ def _anonymous_or_stub(out: _Assembler, rule: Rule, start: int, end: int) -> Non
     body.emit(LD_ABS, NR)
     out.emit(JEQ, NUMBERS["mmap"], 0, len(body.code))
     out.code += body.code
+
+
+def deny_filter(names: tuple[str, ...]) -> bytes:
+    """A filter that answers EPERM to the calls NAMES and allows the rest."""
+    out = _Assembler()
+    out.emit(LD_ABS, ARCH)
+    out.emit(JEQ, AUDIT_ARCH, 1, 0)
+    out.emit(RET, KILL)
+    out.emit(LD_ABS, NR)
+    out.emit(JGE, X32, 0, 1)
+    out.emit(RET, KILL)
+    for name in names:
+        if name in NUMBERS:
+            out.emit(JEQ, NUMBERS[name], 0, 1)
+            out.emit(RET, EPERM)
+    out.emit(RET, ALLOW)
+    return out.done()

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import errno as E
 import os
 
 from trimaran.linux import _sys
 from trimaran.sandbox.bpf import compile_filter
-from trimaran.sandbox.kernel.execution import Execution, prepare
-from trimaran.sandbox.kernel.file import O_RDONLY, O_WRONLY
+from trimaran.sandbox.kernel.execution import Execution, prepare, start
+from trimaran.sandbox.kernel.file import O_RDONLY, O_RDWR, O_WRONLY
 from trimaran.sandbox.kernel.hostfile import host_file
 from trimaran.sandbox.kernel.kernel import Kernel
+from trimaran.sandbox.kernel.outcome import Fail
 from trimaran.sandbox.kernel.settings import Settings
 from trimaran.sandbox.kernel.task import Credentials, FsContext, Process, Task
+from trimaran.sandbox.kernel.tty import acquire, slave_file
 from trimaran.sandbox.kernel.vfs.mounts import Namespace
 from trimaran.sandbox.kernel.vfs.walk import existing
 
@@ -19,25 +22,11 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-DOCKER_CAPABILITIES = 0xA80425FB
-"""What Docker leaves a container's root: the default when nothing else is asked for."""
+    from trimaran.sandbox.kernel.tty import Terminal
+    from trimaran.sandbox.kernel.vfs.inode import Dentry
+    from trimaran.sandbox.translate import Launch
+
 INFINITY = (1 << 64) - 1
-
-
-class Launch:
-    """A program to start: what OCI calls a process."""
-
-    def __init__(self, argv: Sequence[bytes], env: Sequence[bytes] = (), cwd: bytes = b"/") -> None:
-        self.argv = list(argv)
-        self.env = list(env)
-        self.cwd = cwd
-        self.uid = self.gid = 0
-        self.groups: tuple[int, ...] = ()
-        self.capabilities = DOCKER_CAPABILITIES
-        self.no_new_privs = False
-        self.umask = 0o022
-        self.limits: dict[int, tuple[int, int]] = {}
-        self.stdio: tuple[int, int, int] = (0, 1, 2)
 
 
 def default_limits() -> dict[int, tuple[int, int]]:
@@ -90,43 +79,68 @@ class Sandbox:
             events, call = _sys.notify_next(self.kernel.epoll.fileno(), 5000, bytes(512))
         _sys.notify_continue(call[0], call[1])
 
-    def launch(self, launch: Launch) -> Process:
-        """Start a program; it runs once :meth:`run` goes on. Raises Fail as execve does."""
-        task = self.spawn()
-        process = task.process
-        self._prepare_process(process, launch)
-        execution = self._find(task, launch)
-        process.exec_request = execution
-        return process
+    def prepare(self, task: Task, launch: Launch, terminal: Terminal | None = None) -> None:
+        """Give a new process its place and its program; :meth:`start` lets it run.
 
-    def _prepare_process(self, process: Process, launch: Launch) -> None:
-        cred = Credentials(launch.uid, launch.gid, launch.groups, launch.capabilities)
-        cred.no_new_privs = launch.no_new_privs
-        process.cred = cred
+        Raises Fail as execve(2) does.
+        """
+        process = task.process
+        self._credentials(process, launch)
         process.limits.update(launch.limits)
         process.fs.umask = launch.umask
+        if terminal is not None:
+            acquire(process, terminal)
+            for _ in range(3):
+                process.files.add(slave_file(terminal, O_RDWR, None), 3)
         for number, fd in enumerate(launch.stdio):
             file = host_file(self.kernel, fd, O_RDONLY if number == 0 else O_WRONLY)
             process.files.add(file, 3)
+        process.prepared = self._find(task, launch)
+
+    def start(self, task: Task) -> None:
+        """Let a prepared process execute its program."""
+        start(task)
+
+    def _credentials(self, process: Process, launch: Launch) -> None:
+        bounding, effective, permitted, inheritable, ambient = launch.capabilities
+        cred = Credentials(launch.uid, launch.gid, launch.groups, bounding)
+        cred.effective, cred.permitted = effective, permitted
+        cred.inheritable, cred.ambient = inheritable, ambient
+        cred.no_new_privs = launch.no_new_privs
+        process.cred = cred
 
     def _find(self, task: Task, launch: Launch) -> Execution:
         process = task.process
-        process.fs.cwd = existing(task, -100, launch.cwd)
+        process.fs.cwd = self._working_directory(task, launch.cwd)
         program, dentry = launch.argv[0], None
         if b"/" not in program:
             for directory in _search_path(launch.env):
                 candidate = directory + b"/" + program
                 try:
                     dentry = existing(task, -100, candidate)
-                except Exception as error:
-                    if not hasattr(error, "errno"):
-                        raise
+                except Fail:
                     continue
-                program = candidate
-                break
+                if dentry.inode.is_regular:
+                    program = candidate
+                    break
+                dentry = None
+            if dentry is None:
+                raise Fail(E.ENOENT)
         if dentry is None:
             dentry = existing(task, -100, program)
         return prepare(task, dentry, program, launch.argv, launch.env)
+
+    def _working_directory(self, task: Task, path: bytes) -> Dentry:
+        """The directory PATH, which is made if it is missing (config.md, "process.cwd")."""
+        try:
+            found = existing(task, -100, path)
+        except Fail as failure:
+            if failure.errno != E.ENOENT:
+                raise
+            found = self.kernel.namespace.find(path, make=True)
+        if not found.inode.is_dir:
+            raise Fail(E.ENOTDIR)
+        return found
 
     def run(self) -> int:
         """Until the first process ends: its exit status as a shell has it."""

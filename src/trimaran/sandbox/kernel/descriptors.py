@@ -16,7 +16,14 @@ CHANGEABLE = O_APPEND | O_NONBLOCK | O_ASYNC | 0x4000 | 0x40000
 F_DUPFD, F_GETFD, F_SETFD, F_GETFL, F_SETFL, F_GETLK, F_SETLK, F_SETLKW, F_SETOWN, F_GETOWN = range(10)
 F_SETSIG, F_GETSIG, F_SETOWN_EX, F_GETOWN_EX = 10, 11, 15, 16
 F_OFD_GETLK, F_OFD_SETLK, F_OFD_SETLKW = 36, 37, 38
-F_SETLEASE, F_GETLEASE, F_DUPFD_CLOEXEC, F_SETPIPE_SZ, F_GETPIPE_SZ = 1024, 1025, 1030, 1031, 1032
+F_SETLEASE, F_GETLEASE, F_NOTIFY, F_DUPFD_CLOEXEC, F_SETPIPE_SZ, F_GETPIPE_SZ = (
+    1024,
+    1025,
+    1026,
+    1030,
+    1031,
+    1032,
+)
 F_ADD_SEALS, F_GET_SEALS = 1033, 1034
 FIOCLEX, FIONCLEX, FIONBIO, FIOASYNC = 0x5451, 0x5450, 0x5421, 0x5452
 
@@ -129,6 +136,8 @@ def _fcntl_rest(task: Task, command: int, argument: int, file: object) -> int:
         return 0
     if command == F_GETLEASE:
         return 2
+    if command == F_NOTIFY and file.inode.is_dir:
+        return 0
     handler = getattr(file, "control", None)
     if handler is None:
         raise Fail(E.EINVAL)

@@ -129,6 +129,16 @@ def begin(task: Task, execution: Execution) -> None:
     raise Answered
 
 
+def start(task: Task) -> None:
+    """Let a new process become what was prepared for it."""
+    process = task.process
+    process.exec_request, process.prepared = process.prepared, None
+    if process.waiting is not None:
+        task.listener, task.call, args = process.waiting
+        process.waiting = None
+        _sys.notify_answer(task.listener, task.call, hello(task, *args))
+
+
 def drop_request(process: Process) -> None:
     if isinstance(process.exec_request, Execution):
         process.exec_request.drop()
@@ -167,7 +177,10 @@ def hello(task: Task, stack: int, *_: int) -> int:
     process = task.process
     execution = process.exec_request
     if not isinstance(execution, Execution):
-        process.kernel.destroy(process)
+        if process.executable is None and process.waiting is None:
+            process.waiting = (task.listener, task.call, (stack,))
+        else:
+            process.kernel.destroy(process)
         raise Answered
     image = execution.image
     for other in list(process.tasks.values()):

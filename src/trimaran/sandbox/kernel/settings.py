@@ -4,7 +4,11 @@ from __future__ import annotations
 
 
 class Settings:
-    """Everything that does not change while the sandbox runs, but for the host name."""
+    """``network`` is ``none``, ``host`` or ``path`` (a network namespace); ``rules`` are a policy for it.
+
+    ``memory_limit`` is in bytes, ``max_tasks`` counts threads; 0 is no limit. ``durable`` makes fsync reach
+    the disk. ``without_native`` names calls to be notified although the policy allows them.
+    """
 
     def __init__(self) -> None:
         self.hostname = "sandbox"
@@ -14,4 +18,6 @@ class Settings:
         self.memory_limit = 0
         self.max_tasks = 0
         self.network = "none"
+        self.network_path = ""
+        self.rules: list[str] = []
         self.without_native: frozenset[str] = frozenset()

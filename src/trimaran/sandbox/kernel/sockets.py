@@ -70,7 +70,7 @@ def sys_socket(task: Task, family: int, kind: int, protocol: int, *_: int) -> in
     elif family in (AF_INET, AF_INET6):
         if kind not in (SOCK_STREAM, SOCK_DGRAM):
             raise Fail(E.EPERM if kind == 3 else E.ESOCKTNOSUPPORT)
-        if protocol not in ((0, 6) if kind == SOCK_STREAM else (0, 17)):
+        if protocol not in ((0, 6) if kind == SOCK_STREAM else (0, 17, 136)):
             raise Fail(E.EPROTONOSUPPORT)
         file = InetSocket(task.process.kernel, family, kind, protocol or (6 if kind == 1 else 17), flags)
     elif family == AF_NETLINK:

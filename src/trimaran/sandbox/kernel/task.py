@@ -84,7 +84,11 @@ class FsContext:
 
 
 class Process:
-    """A thread group. ``pid`` is what the program sees, ``host`` what the supervisor sees."""
+    """A thread group. ``pid`` is what the program sees, ``host`` what the supervisor sees.
+
+    ``exec_request`` is the program that it is about to become; ``prepared`` the one that it will become once
+    it is started, and ``waiting`` its call that waits for that.
+    """
 
     def __init__(self, kernel: Kernel, host: int, pid: int, parent: Process | None) -> None:
         self.kernel = kernel
@@ -103,6 +107,8 @@ class Process:
         self.terminal: Terminal | None = parent.terminal if parent else None
         self.images: list[tuple[int, int, int, int, Dentry]] = []
         self.exec_request: object | None = None
+        self.prepared: object | None = None
+        self.waiting: tuple[int, int, tuple[int, ...]] | None = None
         self.dumpable = 1
         self.deadline: int | None = None
         self.polled = False

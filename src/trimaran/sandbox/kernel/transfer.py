@@ -37,19 +37,13 @@ def _move(task: Task, source: File, target: File, size: int, nonblocking: bool) 
                 break
             put = target.write(task, data)
         except (Block, Fail) as stop:
-            if isinstance(stop, Block):
-                task.state = data or None
-                if nonblocking:
-                    _give_back(source, data)
-                    stop = Fail(E.EAGAIN)
-            else:
+            if done or isinstance(stop, Fail) or nonblocking or source.seekable:
                 _give_back(source, data)
+                data = b""
+            task.state = data or None
             if done:
-                if data and isinstance(stop, Block):
-                    _give_back(source, data)
-                task.state = None
                 return done
-            raise stop from None
+            raise (Fail(E.EAGAIN) if nonblocking and isinstance(stop, Block) else stop) from None
         task.state = None
         done += put
         if put < len(data):

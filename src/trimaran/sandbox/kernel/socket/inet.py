@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from trimaran.sandbox.kernel.task import Task
 
 EVENTS = select.EPOLLIN | select.EPOLLOUT | select.EPOLLPRI | select.EPOLLRDHUP | select.EPOLLET
-IPPROTO_IP, IPPROTO_TCP, IPPROTO_UDP, IPPROTO_IPV6 = 0, 6, 17, 41
+IPPROTO_IP, IPPROTO_TCP, IPPROTO_UDP, IPPROTO_IPV6, IPPROTO_UDPLITE = 0, 6, 17, 41, 136
 SOCKET_OPTIONS = frozenset((1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 13, 15, 18, 19, 29, 30, 35, 38, 39, 42, 49))
 OPTIONS = {
     SOL_SOCKET: SOCKET_OPTIONS,
@@ -60,6 +60,7 @@ OPTIONS = {
         (1, 8, 16, 17, 18, 19, 20, 21, 23, 24, 25, 26, 49, 50, 51, 52, 58, 60, 62, 66, 67, 70, 72)
     ),
     IPPROTO_UDP: frozenset((1,)),
+    IPPROTO_UDPLITE: frozenset((10, 11)),
 }
 """Options that may be passed on: their values are plain data, and they concern this socket alone."""
 SENT = MSG_OOB | MSG_MORE | 4

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno as E
 
+from trimaran.errors import InvalidInput
 from trimaran.sandbox.kernel.outcome import Fail
 
 TYPE_CHECKING = False
@@ -65,6 +66,27 @@ class Rule:
     def __str__(self) -> str:
         ports = "" if self.ports == (0, 65535) else f":{self.ports[0]}-{self.ports[1]}"
         return f"{'allow' if self.allow else 'deny'} {self.where}{ports}"
+
+
+def parse_rules(texts: list[str]) -> list[Rule]:
+    """Rules as text: ``allow HOST[/PREFIX][:PORT[-PORT]]`` or ``deny ...``. Raises :class:`InvalidInput`."""
+    rules = []
+    for text in texts:
+        words = text.split()
+        if len(words) != 2 or words[0] not in ("allow", "deny"):
+            raise InvalidInput(
+                f"{text!r} is no network rule", hint="write allow HOST:PORT or deny HOST/PREFIX"
+            )
+        where, ports = words[1], (0, 65535)
+        head, colon, tail = where.rpartition(":")
+        if colon and tail.replace("-", "").isdigit() and (head.count(":") == 0 or head.endswith("]")):
+            low, _, high = tail.partition("-")
+            where, ports = head, (int(low), int(high or low))
+        try:
+            rules.append(Rule(words[0] == "allow", where.strip("[]"), ports))
+        except (OSError, ValueError) as error:
+            raise InvalidInput(f"{text!r} is no network rule", why=str(error)) from error
+    return rules
 
 
 class Network:

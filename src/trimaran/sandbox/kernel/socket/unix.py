@@ -410,7 +410,9 @@ class UnixSocket(Socket):
 
     def ioctl(self, task: Task, command: int, argument: int) -> int:
         if command not in (0x541B, 0x5411):
-            return super().ioctl(task, command, argument)
+            from trimaran.sandbox.kernel.socket.interfaces import interface_ioctl
+
+            return interface_ioctl(task, command, argument)
         size = self.size if command == 0x541B else 0
         if command == 0x541B and not self.streams:
             size = len(self.queue[0].data) if self.queue else 0

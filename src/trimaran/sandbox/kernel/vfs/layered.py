@@ -52,6 +52,10 @@ class LayeredFs(FileSystem):
         self.upper = Layer(upper, 0, writable=True, owners=not owners) if upper is not None else None
         self.lower = [Layer(fd, index, owners=not owners) for index, fd in enumerate(lower, 1)]
         self.read_only = upper is None
+        if owners:
+            # Below the lowest layer there is nothing to hide.
+            for layer in ([self.upper] if self.upper and self.lower else []) + self.lower[:-1]:
+                layer.find_opaque()
         self.linked: weakref.WeakValueDictionary[tuple[int, int, int], LayerInode] = (
             weakref.WeakValueDictionary()
         )

@@ -7,6 +7,7 @@ holds ``UID:GID:MODE:RDEV`` in their stead.
 
 from __future__ import annotations
 
+import errno as E
 import os
 import stat as S
 
@@ -18,13 +19,27 @@ WHITEOUT = b"user.overlay.whiteout"
 class Layer:
     """One directory, by descriptor. ``index`` tells layers apart in inode numbers."""
 
-    __slots__ = ("fd", "index", "owners", "writable")
+    __slots__ = ("fd", "index", "opaque", "owners", "writable")
 
     def __init__(self, fd: int, index: int, *, writable: bool = False, owners: bool = False) -> None:
         self.fd = fd
         self.index = index
         self.writable = writable
         self.owners = owners
+        self.opaque: frozenset[bytes] = frozenset()
+
+    def find_opaque(self) -> None:
+        """Note the directories that are opaque by an attribute which only the host's root can read."""
+        found: list[bytes] = []
+        for root, directories, _files, fd in os.fwalk(b".", dir_fd=self.fd):
+            try:
+                if os.getxattr(fd, OPAQUE[1]) == b"y":
+                    found.append(root[2:])
+            except OSError as error:
+                if error.errno not in (E.ENODATA, E.EOPNOTSUPP, E.EPERM):
+                    raise
+            directories.sort()
+        self.opaque = frozenset(found)
 
     def stat(self, path: bytes) -> os.stat_result | None:
         """The attributes of PATH, None if there is no such file."""
@@ -67,7 +82,7 @@ class Layer:
         )
 
     def is_opaque(self, path: bytes) -> bool:
-        return any(self.attribute(path, name) == b"y" for name in OPAQUE)
+        return path in self.opaque or self.attribute(path, OPAQUE[0]) == b"y"
 
     def scan(self, path: bytes) -> list[tuple[bytes, int, int]]:
         """Name, inode number and type of every entry; a whiteout has type 0."""

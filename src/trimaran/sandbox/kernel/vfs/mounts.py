@@ -40,6 +40,26 @@ class Namespace:
             at = child
         return at
 
+    def find_file(self, path: bytes) -> Dentry:
+        """Where a file is to be mounted: an existing file, or an empty one that is made."""
+        directory, name = path.rsplit(b"/", 1)
+        at = self.find(directory, make=True)
+        child = at.child(name)
+        if child is not None:
+            return child
+        inode = at.inode
+        if not isinstance(inode, LayerInode):
+            raise PermissionError(E.EACCES, "cannot make a mount point", os.fsdecode(path))
+        layer = inode.fs.writable()
+        inode.writable()
+        above = inode.upper_path()
+        flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC
+        os.close(os.open(above + b"/" + name if above else name, flags, 0o644, dir_fd=layer.fd))
+        at.children.pop(name, None)
+        child = at.child(name)
+        assert child is not None
+        return child
+
     def mount(
         self, path: bytes, fs: FileSystem, *, read_only: bool = False, source: bytes = b"none"
     ) -> Mount:
