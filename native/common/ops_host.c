@@ -88,6 +88,22 @@ int op_write(struct run *run, const struct operation *op)
     return result;
 }
 
+/* path, text; path and text for kernels that lack the first file */
+int op_write_either(struct run *run, const struct operation *op)
+{
+    const struct value *path = &op->args[0];
+    int fd = open(path->string, O_WRONLY | O_NOFOLLOW | O_CLOEXEC | O_NOCTTY);
+    if (fd < 0 && errno == ENOENT) {
+        path = &op->args[2];
+        fd = open(path->string, O_WRONLY | O_NOFOLLOW | O_CLOEXEC | O_NOCTTY);
+    }
+    if (fd < 0)
+        return fail(run, "open", path->string);
+    int result = write_whole(fd, path[1].string, path[1].number) < 0 ? fail(run, "write", path->string) : 0;
+    close(fd);
+    return result;
+}
+
 /* slot, path of a unix stream socket */
 int op_connect(struct run *run, const struct operation *op)
 {

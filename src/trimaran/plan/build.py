@@ -30,11 +30,17 @@ class Overlay:
 
 
 class FileWrite:
-    """One limit: text for a file of a cgroup, and the field it comes from."""
+    """One limit: text for a file of a cgroup, and the field it comes from.
 
-    __slots__ = ("optional", "path", "text", "why")
+    ``other``: a path and text for kernels that lack the first file.
+    """
 
-    def __init__(self, path: str, text: str, why: str, optional: bool = False) -> None:
+    __slots__ = ("optional", "other", "path", "text", "why")
+
+    def __init__(
+        self, path: str, text: str, why: str, optional: bool = False, other: tuple[str, str] | None = None
+    ) -> None:
+        self.other = other
         self.path = path
         self.text = text
         self.why = why
@@ -44,10 +50,11 @@ class FileWrite:
 class CgroupPlan:
     """A container's cgroups: ``directories`` to make, ``writes`` to do in order, ``join`` the process to.
 
-    ``device_program`` is a directory of the v2 hierarchy with the eBPF program that filters devices there.
+    ``device_program`` is a directory of the v2 hierarchy with the eBPF program that filters devices there;
+    ``unified``: there is the one directory of the v2 hierarchy, into which the process can be cloned.
     """
 
-    __slots__ = ("device_program", "directories", "join", "writes")
+    __slots__ = ("device_program", "directories", "join", "unified", "writes")
 
     def __init__(
         self,
@@ -55,7 +62,10 @@ class CgroupPlan:
         writes: list[FileWrite],
         join: list[str],
         device_program: tuple[str, bytes] | None = None,
+        *,
+        unified: bool = False,
     ) -> None:
+        self.unified = unified
         self.directories = directories
         self.writes = writes
         self.join = join

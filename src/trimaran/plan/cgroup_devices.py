@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from trimaran.spec.resources import DeviceRule
+from trimaran.spec.resources import DeviceRule
 
 AT = "$.linux.resources.devices"
 # Every container may make nodes, and use these (config-linux.md, "Default Devices"): terminals included.
@@ -13,6 +11,17 @@ DEFAULT_RULES = (
     *("c 1:3 rwm", "c 1:5 rwm", "c 1:7 rwm", "c 1:8 rwm", "c 1:9 rwm"),
     *("c 5:0 rwm", "c 5:1 rwm", "c 5:2 rwm", "c 136:* rwm"),
 )
+
+
+def all_rules(rules: list[DeviceRule]) -> list[DeviceRule]:
+    """A configuration's rules with those that every container has."""
+    return [*rules, *map(_parsed, DEFAULT_RULES)]
+
+
+def _parsed(line: str) -> DeviceRule:
+    kind, numbers, access = line.split(" ")
+    major, minor = (None if number == "*" else int(number) for number in numbers.split(":"))
+    return DeviceRule(allow=True, type=kind, major=major, minor=minor, access=access)
 
 
 def v1_rules(rules: list[DeviceRule]) -> list[tuple[str, str, str]]:

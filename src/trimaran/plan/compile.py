@@ -7,7 +7,7 @@ runs. Both are pure: the same configuration and facts always give the same plan.
 from __future__ import annotations
 
 from trimaran.errors import SpecError
-from trimaran.plan import namespaces, process, rdt, rootfs
+from trimaran.plan import cgroups, namespaces, process, rdt, rootfs
 from trimaran.plan.namespaces import MAPPED, Namespaces
 from trimaran.plan.operations import NO_SLOT
 from trimaran.spec.runtime import Process
@@ -63,9 +63,9 @@ def _parent(
     if cgroup:
         cgroup_files(build, cgroup)
     rdt.make_group(build)
-    namespaces.clone(build, spaces)
+    namespaces.clone(build, spaces, _birthplace(build, cgroup))
     namespaces.map_ids(build, spaces)
-    if cgroup:
+    if cgroup and not cgroup.unified:
         for path in cgroup.join:
             plan.add("join_cgroup", path, why="$.linux.cgroupsPath")
     rdt.enroll(build)
@@ -80,13 +80,27 @@ def _parent(
     plan.add("child", why="from here on, the new process")
 
 
+def _birthplace(build: Build, cgroup: CgroupPlan | None) -> int:
+    """The cgroup that the process is born into (CLONE_INTO_CGROUP): nothing of it escapes the limits."""
+    if cgroup is None or not cgroup.unified:
+        return NO_SLOT
+    slot = build.plan.slot("cgroup")
+    build.plan.add("open", slot, cgroup.join[0], _O_PATH | _O_DIRECTORY, why=cgroups.PATH)
+    return slot
+
+
 def cgroup_files(build: Build, cgroup: CgroupPlan) -> None:
     """The container's cgroups and their limits, before anything runs in them."""
     plan = build.plan
     for path in cgroup.directories:
         plan.add("mkdirs", NO_SLOT, path, 0o755, why="$.linux.cgroupsPath")
     for write in cgroup.writes:
-        plan.add("write", NO_SLOT, write.path, write.text, why=write.why, optional=write.optional)
+        if write.other:
+            plan.add(
+                "write_either", write.path, write.text, *write.other, why=write.why, optional=write.optional
+            )
+        else:
+            plan.add("write", NO_SLOT, write.path, write.text, why=write.why, optional=write.optional)
     if cgroup.device_program:
         plan.add("cgroup_device", *cgroup.device_program, why="$.linux.resources.devices")
 

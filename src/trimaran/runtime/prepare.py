@@ -41,7 +41,9 @@ def container(id: str, bundle: str, config: Config, options: CreateOptions) -> P
     if facts.cgroups is None and resources is not None:
         raise Unsupported("resource limits cannot be set", why="this host has no cgroup hierarchy mounted")
     given = linux.cgroups_path if linux else ""
-    group = cgroups.plan(resources, facts.cgroups, given, id) if facts.cgroups else None
+    group = None
+    if facts.cgroups:
+        group = cgroups.plan(resources, facts.cgroups, given, id, rootless=facts.rootless)
     build = Build(
         config,
         facts,

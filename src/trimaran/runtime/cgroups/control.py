@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 
-from trimaran.errors import KernelError, TrimaranError, Unsupported
+from trimaran.errors import Conflict, KernelError, TrimaranError, Unsupported
 from trimaran.linux import _sys
 from trimaran.plan.cgroups import updates
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from trimaran.plan.cgroup_values import Value
     from trimaran.spec.resources import Resources
 
 SIGKILL = 9
@@ -143,21 +144,61 @@ def _remove(path: str) -> None:
 
 def update(directories: list[str], resources: Resources) -> None:
     """Change limits. Raises SpecError, KernelError, or Unsupported if a controller is missing."""
-    mode = "v2" if find(directories, "cgroup.controllers") and len(directories) == 1 else "v1"
-    writes = [(find(directories, file), file, text, why) for file, text, why in updates(resources, mode)]
-    for directory, _, _, why in writes:
-        if directory is None:
-            raise Unsupported(f"{why} cannot be changed", why="the container has no such controller")
-    for directory, file, text, _ in _ordered(writes):
-        write(f"{directory}/{file}", text)
+    v2 = unified(directories)
+    writes = [_placed(directories, value) for value in updates(_completed(directories, resources, v2), v2)]
+    if resources.memory and resources.memory.check_before_update and v2:
+        _check_usage(directories[0], resources.memory.limit or 0)
+    for directory, file, text in _ordered(writes):
+        if directory:
+            write(f"{directory}/{file}", text)
 
 
-def _ordered(
-    writes: list[tuple[str | None, str, str, str]],
-) -> list[tuple[str | None, str, str, str]]:
+def unified(directories: list[str]) -> str:
+    """``v2`` if that is the container's only hierarchy, else ``v1``."""
+    return "v2" if len(directories) == 1 and find(directories, "cgroup.controllers") else "v1"
+
+
+def _placed(directories: list[str], value: Value) -> tuple[str, str, str]:
+    """The directory, file and text of a limit; no directory if it can be left out."""
+    if directory := find(directories, value.file):
+        return directory, value.file, value.text
+    if value.other and (directory := find(directories, value.other[0])):
+        return directory, *value.other
+    if value.optional:
+        return "", value.file, value.text
+    raise Unsupported(f"{value.why} cannot be changed", why=f"no cgroup of the container has {value.file}")
+
+
+def _completed(directories: list[str], resources: Resources, mode: str) -> Resources:
+    """v2 sets quota and period together, and swap by itself: what is not named must stay as it is."""
+    cpu, memory = resources.cpu, resources.memory
+    if mode != "v2":
+        return resources
+    if cpu and bool(cpu.quota) != bool(cpu.period) and (directory := find(directories, "cpu.max")):
+        quota, period = _read(f"{directory}/cpu.max").split()
+        now = {"quota": -1 if quota == "max" else int(quota), "period": int(period)}
+        known = {key: value for key, value in cpu.__dict__.items() if value}
+        resources = resources.replace(cpu=cpu.replace(**{**now, **known}))
+    if memory and memory.swap and memory.swap > 0 and not memory.limit:
+        limit = _read(f"{directories[0]}/memory.max")
+        resources = resources.replace(memory=memory.replace(limit=-1 if limit == "max" else int(limit)))
+    return resources
+
+
+def _check_usage(directory: str, limit: int) -> None:
+    used = int(_read(f"{directory}/memory.current"))
+    if 0 < limit < used:
+        raise Conflict(
+            "the memory limit cannot be lowered",
+            why=f"{used} bytes are in use, more than {limit}",
+            hint="leave out checkBeforeUpdate to have processes killed",
+        )
+
+
+def _ordered(writes: list[tuple[str, str, str]]) -> list[tuple[str, str, str]]:
     """v1 wants memory and swap at least memory at all times: a raise begins with the sum."""
     limit = next((w for w in writes if w[1] == "memory.limit_in_bytes"), None)
     total = next((w for w in writes if w[1] == "memory.memsw.limit_in_bytes"), None)
-    if limit and total and int(limit[2]) > int(_read(f"{total[0]}/{total[1]}")):
+    if limit and total and (total[2] == "-1" or int(limit[2]) > int(_read(f"{total[0]}/{total[1]}"))):
         return [total, *(w for w in writes if w is not total)]
     return writes
