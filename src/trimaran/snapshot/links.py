@@ -18,14 +18,17 @@ from trimaran.snapshot.looks import make_parents
 from trimaran.snapshot.merged import Merged, is_whiteout
 
 
-def make(merged: Merged, links: Sequence[tuple[bytes, bytes]]) -> None:
-    """Make links (path, target) in the uppermost layer of MERGED. Raises ImageError if one leads nowhere."""
+def make(merged: Merged, lower: Merged, links: Sequence[tuple[bytes, bytes]]) -> None:
+    """Make links (path, target) in the uppermost layer of MERGED to files of LOWER, which is the rest of it.
+
+    Raises ImageError if one leads nowhere.
+    """
     raised: dict[bytes, bytes] = {}  # where in the layer the file of a target is
     for path, target in links:
         if not _clear(merged, path):
             continue
         if target not in raised:
-            raised[target] = _raise(merged, path, target)
+            raised[target] = _raise(merged, lower, path, target)
         source = raised[path] = raised[target]
         if source != path:
             _link(merged.fd(0), path, source)
@@ -33,10 +36,7 @@ def make(merged: Merged, links: Sequence[tuple[bytes, bytes]]) -> None:
 
 def _clear(merged: Merged, path: bytes) -> bool:
     """Whether the link is still wanted; a whiteout of its name goes."""
-    above = os.path.dirname(path)
-    while (status := merged.status(0, above)) is None:
-        above = os.path.dirname(above)
-    if not stat.S_ISDIR(status.st_mode):
+    if not _is_reachable(merged, path):
         return False
     make_parents(merged, os.path.dirname(path))
     here = merged.status(0, path)
@@ -53,19 +53,27 @@ def _clear(merged: Merged, path: bytes) -> bool:
     return True
 
 
-def _raise(merged: Merged, path: bytes, target: bytes) -> bytes:
+def _is_reachable(merged: Merged, path: bytes) -> bool:
+    """Whether all that lies above the path in the layer is a directory, or missing."""
+    above = os.path.dirname(path)
+    while (status := merged.status(0, above)) is None:
+        above = os.path.dirname(above)
+    return stat.S_ISDIR(status.st_mode)
+
+
+def _raise(merged: Merged, lower: Merged, path: bytes, target: bytes) -> bytes:
     """Copy the target's file into the layer: to its own place, or if that is taken to that of the link."""
-    found = merged.below(target)
+    found = lower.find(target)
     if found is None or stat.S_ISDIR(found[1].st_mode):
         what = "no file" if found is None else "a directory"
         raise ImageError(
             f"the layer's hard link {os.fsdecode(path)!r} leads nowhere",
-            why=f"at {os.fsdecode(target)!r} neither it nor a layer below has a file, but {what}",
+            why=f"the layers below have {what} at {os.fsdecode(target)!r}",
         )
-    place = target if merged.status(0, target) is None else path
-    above = os.path.dirname(place)
-    make_parents(merged, above)
-    copy_file(merged.fd(found[0]), target, merged.fd(0), place)
+    free = merged.status(0, target) is None and _is_reachable(merged, target)
+    place = target if free else path
+    make_parents(merged, os.path.dirname(place))
+    copy_file(lower.fd(found[0]), target, merged.fd(0), place)
     return place
 
 

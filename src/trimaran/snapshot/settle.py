@@ -33,7 +33,9 @@ def settle(layer: str, lower: Sequence[str], facts: LayerFacts) -> None:
         # Deepest first: a directory may be empty once those below it are gone.
         paths = sorted(facts.implicit, key=lambda path: path.count(b"/") + bool(path), reverse=True)
         kept = [path for path in paths if not _drop_empty(merged, path)]
-        links.make(merged, facts.links)
+        if facts.links:
+            with Merged(lower) as rest:
+                links.make(merged, rest, facts.links)
         for path in kept:
             resemble(merged, path)
 
