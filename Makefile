@@ -3,7 +3,7 @@ PYTHON ?=
 VENV ?= .venv
 BIN := $(VENV)/bin
 ARGS ?=
-SOURCES := src tests bench lab native setup.py scripts/test
+SOURCES := src tests bench lab native setup.py scripts/test scripts/demo
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .PHONY: help build wheel demo test test-unit test-root check format bench lab lab-test clean
