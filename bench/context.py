@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from bench.measure import Contestant, Failure, Series
 from bench.peers import ENGINES, Engine
 from bench.workspace import Workspace
+from trimaran.errors import TrimaranError
 
 Entry = Contestant | Series
 
@@ -89,5 +90,5 @@ def attempt(name: str, make: Callable[[], Contestant]) -> Entry:
     """What ``make`` makes, or a failed series with its reason."""
     try:
         return make()
-    except Failure as failure:
+    except (Failure, TrimaranError) as failure:
         return Series(name, failure=str(failure))

@@ -11,6 +11,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
+from trimaran.errors import TrimaranError
+
 OUR_NAME = "trimaran"
 # Seconds before each sample, in which what the last contestant left to a daemon is done.
 PAUSE = 0.05
@@ -84,7 +86,7 @@ def interleave(contestants: Sequence[Contestant], rounds: int, seconds: float) -
             time.sleep(PAUSE)
             try:
                 value = contestant.sample()
-            except Failure as failure:
+            except (Failure, TrimaranError) as failure:
                 one.failure, one.samples = str(failure), []
                 continue
             if number:

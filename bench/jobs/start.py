@@ -88,6 +88,24 @@ def docker_by_api(engine: Engine, reference: str) -> Contestant:
     return Contestant("docker API", in_a_row(once), connection.close)
 
 
+def library(bench: Bench) -> Contestant:
+    """Our library in this very process: create, start, wait, remove."""
+    import trimaran
+
+    reference = bench.workspace.base_image
+    engine = trimaran.Engine(str(bench.workspace.path / "library"))
+
+    def once() -> float:
+        begin = time.perf_counter_ns()
+        result = engine.run(reference, TRUE, network="none")
+        taken = time.perf_counter_ns() - begin
+        if result.exit_code:
+            raise Failure(f"exit code {result.exit_code}: {result.stderr!r}")
+        return taken / 1e6
+
+    return Contestant("trimaran library", in_a_row(once), engine.close)
+
+
 def ctr(engine: Engine, reference: str) -> Contestant:
     return Contestant("ctr run", in_a_row(lambda: command(engine.run_command(reference, TRUE))))
 
@@ -95,6 +113,7 @@ def ctr(engine: Engine, reference: str) -> Contestant:
 def warm(bench: Bench) -> Iterator[Entry]:
     reference = bench.workspace.base_image
     yield attempt("kernel floor", lambda: floor(bench))
+    yield attempt("trimaran library", lambda: library(bench))
     if "containerd" in bench.wanted:
         yield attempt(
             "ctr run",
