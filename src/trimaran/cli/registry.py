@@ -7,16 +7,39 @@ from __future__ import annotations
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "completion": ("completion", "Print the completion script of a shell"),
+    "network connect": ("network_connect", "Put a running container on one more network"),
+    "network create": ("network_create", "Create a network"),
+    "network disconnect": ("network_disconnect", "Take a running container off a network"),
+    "network inspect": ("network_inspect", "Show all of networks, as JSON"),
+    "network ls": ("network_ls", "List networks"),
+    "network prune": ("network_prune", "Remove the networks that no container is on"),
+    "network reload": ("network_reload", "Make bridges, rules and the resolver again where they are missing"),
+    "network rm": ("network_rm", "Remove networks"),
     "version": ("version", "Say which version this is, and what it finds on this host"),
+    "volume create": ("volume_create", "Create a volume"),
+    "volume export": ("volume_export", "Write a volume's files as a tar archive"),
+    "volume import": ("volume_import", "Put the files of a tar archive into a volume"),
+    "volume inspect": ("volume_inspect", "Show all of volumes, as JSON"),
+    "volume ls": ("volume_ls", "List volumes"),
+    "volume prune": ("volume_prune", "Remove the volumes that no container uses"),
+    "volume rm": ("volume_rm", "Remove volumes"),
 }
 
-ALIASES: dict[str, str] = {}
+ALIASES: dict[str, str] = {
+    "network list": "network ls",
+    "network remove": "network rm",
+    "volume list": "volume ls",
+    "volume remove": "volume rm",
+}
 """Other names: the left one does what the right one does."""
 
 SECTIONS: tuple[tuple[str, tuple[str, ...]], ...] = (("Other", ("completion", "version")),)
 """The one-word commands in the order of ``trimaran --help``."""
 
-GROUPS: dict[str, str] = {}
+GROUPS: dict[str, str] = {
+    "network": "Networks that containers are on",
+    "volume": "Directories that outlive containers",
+}
 """The nouns of two-word commands, with what they are about."""
 
 

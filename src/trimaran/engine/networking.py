@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+from contextlib import contextmanager
+
+from trimaran.errors import Conflict
 from trimaran.network.model import DnsOptions, EndpointRequest, NetworkRequest, NetworkResult, PortRequest
 from trimaran.network.parse import parse_mac, parse_network, parse_ports
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from typing import Any
 
     from trimaran.engine.core import Core
@@ -52,3 +56,34 @@ def attach(
     """Set up the network in the namespace behind the descriptor."""
     name = core.containers.find(id).name
     return core.networks.attach(id, netns, request(options, name, hostname, image))
+
+
+@contextmanager
+def network_namespace(core: Core, name: str) -> Iterator[tuple[str, int]]:
+    """A running container's id, and its network namespace as a descriptor. Raises NotFound, Conflict."""
+    from trimaran.engine import ending
+
+    record = ending.refresh(core, core.containers.find(name))
+    if record.state not in ("running", "paused") or not record.pid:
+        raise Conflict(
+            f"container {record.name} has no network to change",
+            why=f"it is {record.state}",
+            hint="start it first",
+        )
+    namespace = os.open(f"/proc/{record.pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        yield record.id, namespace
+    finally:
+        os.close(namespace)
+
+
+def repair(core: Core) -> list[str]:
+    """Take the network of containers that no longer run, and make again what is missing for the others."""
+    from trimaran.engine import ending
+
+    live = {
+        record.id
+        for record in core.containers.list("state IN ('running', 'paused', 'starting')")
+        if record.state == "starting" or ending.refresh(core, record).state in ("running", "paused")
+    }
+    return core.networks.recover(live.__contains__)
