@@ -206,7 +206,7 @@ def _short(by_name: dict[str, Option], word: str, waiting: list[str], values: di
 
 def _find(by_name: dict[str, Option], name: str) -> Option:
     option = by_name.get(name)
-    if option:
+    if option and name != "--help":
         return option
     if name in ("-h", "--help"):
         raise Help

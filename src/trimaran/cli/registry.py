@@ -6,6 +6,21 @@ A name of two words is a verb of a noun (``network create``). A test holds table
 from __future__ import annotations
 
 COMMANDS: dict[str, tuple[str, str]] = {
+    "run": ("run", "Create a container, start it, and wait for it"),
+    "create": ("create", "Create a container, to be started later"),
+    "start": ("start", "Start containers"),
+    "stop": ("stop", "Ask containers to end, and kill those that do not"),
+    "restart": ("restart", "Stop containers and start them again"),
+    "kill": ("kill", "Send a signal to containers"),
+    "pause": ("pause", "Freeze the processes of containers"),
+    "unpause": ("unpause", "Let frozen containers go on"),
+    "wait": ("wait", "Wait until containers have exited, and print their exit codes"),
+    "rename": ("rename", "Give a container another name"),
+    "rm": ("rm", "Remove containers"),
+    "exec": ("exec", "Run one more command in a running container"),
+    "attach": ("attach", "Connect this terminal to a running container"),
+    "logs": ("logs", "Show what a container has written"),
+    "ps": ("ps", "List containers"),
     "completion": ("completion", "Print the completion script of a shell"),
     "network connect": ("network_connect", "Put a running container on one more network"),
     "network create": ("network_create", "Create a network"),
@@ -30,15 +45,34 @@ ALIASES: dict[str, str] = {
     "network remove": "network rm",
     "volume list": "volume ls",
     "volume remove": "volume rm",
+    "container ls": "ps",
+    "container list": "ps",
+    "container ps": "ps",
+    "list": "ps",
+    **{
+        f"container {verb}": verb
+        for verb in (
+            *("attach", "create", "exec", "kill", "logs", "pause", "rename", "restart", "rm", "run", "start"),
+            *("stop", "unpause", "wait"),
+        )
+    },
 }
 """Other names: the left one does what the right one does."""
 
-SECTIONS: tuple[tuple[str, tuple[str, ...]], ...] = (("Other", ("completion", "version")),)
+SECTIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
+    (
+        "Run",
+        ("run", "create", "start", "stop", "restart", "kill", "pause", "unpause", "wait", "rename", "rm"),
+    ),
+    ("Look into", ("ps", "logs", "exec", "attach")),
+    ("Other", ("completion", "version")),
+)
 """The one-word commands in the order of ``trimaran --help``."""
 
 GROUPS: dict[str, str] = {
     "network": "Networks that containers are on",
     "volume": "Directories that outlive containers",
+    "container": "Containers",
 }
 """The nouns of two-word commands, with what they are about."""
 

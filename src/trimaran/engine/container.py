@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from trimaran.engine import ending, starting
+from trimaran.engine import ending, executing, running, starting
+from trimaran.monitor.exits import read_exit
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from trimaran.engine.core import Core
+    from trimaran.engine.result import Result
     from trimaran.engine.store import Record
     from trimaran.monitor.control import Control
     from trimaran.monitor.logs import Record as LogRecord
@@ -63,6 +65,19 @@ class Container:
         """Wait until it has exited; its exit code. Raises TimedOut."""
         return ending.wait(self._core, self.id, timeout)
 
+    def wait_and_remove(self) -> int:
+        """Wait until it has exited, and remove it with its anonymous volumes; its exit code."""
+        core = self._core
+        core.await_monitor(self.id, None)
+        record = core.containers.find(self.id)
+        exit = read_exit(core.paths.state(self.id))
+        if record.state != "running" or exit is None:
+            code = self.wait()
+            self.remove(volumes=True)
+            return code
+        ending.end_and_remove(core, record, exit)
+        return exit.code
+
     def pause(self) -> None:
         """Freeze its processes. Raises Conflict if it does not run."""
         from trimaran.engine import changing
@@ -89,6 +104,37 @@ class Container:
     def remove(self, *, force: bool = False, volumes: bool = False) -> None:
         """Remove it; with ``force`` also while it runs, with ``volumes`` with its anonymous volumes."""
         ending.remove(self._core, self.id, force=force, volumes=volumes)
+
+    def exec(
+        self,
+        command: Sequence[str],
+        *,
+        stdin: bytes = b"",
+        timeout: float | None = None,
+        check: bool = False,
+        output_limit: int = running.DEFAULT_LIMIT,
+        on_output: Callable[[str, bytes], None] | None = None,
+        user: str = "",
+        workdir: str = "",
+        env: Mapping[str, str] | Sequence[str] = (),
+    ) -> Result:
+        """Run one more command in it, to its end: exit code and output, as :meth:`Engine.run` gives them.
+
+        Raises TimedOut (what the command has started in its session is killed), Conflict if the container
+        does not run, CommandNotFound, CommandNotExecutable.
+        """
+        options = executing.ExecOptions(user=user, workdir=workdir, env=env)
+        result = running.execute(
+            self._core,
+            self.id,
+            command,
+            options,
+            stdin=stdin,
+            timeout=timeout,
+            limit=output_limit,
+            piece=on_output,
+        )
+        return result.check() if check else result
 
     def control(self) -> Control:
         """A connection to its monitor, to attach to it. Raises NotFound if it does not run."""

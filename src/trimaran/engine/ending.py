@@ -23,8 +23,12 @@ _STATE_FILES = ("exit", "control", "monitor.pid", ".exit", ".monitor.pid", "cons
 
 
 def clear_state(core: Core, id: str) -> None:
-    """Remove the monitor's state directory."""
-    path = core.paths.state(id)
+    """Remove the state directory of a container's monitor, with those of its execs."""
+    clear_directory(core.paths.state(id))
+
+
+def clear_directory(path: str) -> None:
+    """Remove one state directory."""
     for name in _STATE_FILES:
         try:
             os.unlink(f"{path}/{name}")

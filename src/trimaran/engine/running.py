@@ -7,7 +7,7 @@ import select
 import signal
 import time
 
-from trimaran.engine import creation, ending, starting
+from trimaran.engine import creation, ending, executing, starting
 from trimaran.engine.result import Result
 from trimaran.errors import Conflict, NotFound, TimedOut
 from trimaran.monitor.exits import Exit, read_exit
@@ -151,6 +151,39 @@ def run(
         collector.close()
     out, err = (bytes(collector.output[name]) for name in ("stdout", "stderr"))
     return Result(exit.code, out, err, oom=exit.oom, container_id=id, command=tuple(command or ()))
+
+
+def execute(
+    core: Core,
+    container: str,
+    command: Sequence[str],
+    options: executing.ExecOptions,
+    *,
+    stdin: bytes = b"",
+    timeout: float | None = None,
+    limit: int = DEFAULT_LIMIT,
+    piece: Callable[[str, bytes], None] | None = None,
+) -> Result:
+    """Run one more command in a running container to its end. Raises TimedOut; then it has been killed."""
+    deadline = None if timeout is None else time.monotonic() + timeout
+    collector = Collector(stdin, limit, piece, deadline)
+    try:
+        streams = starting.Streams(fds=collector.fds, lease=os.getpid())
+        execution = executing.execute(core, container, command, options, streams)
+        try:
+            collector.let_go()
+            if not collector.run():
+                raise TimedOut(f"the command did not end within {timeout:g} seconds", hint="it was killed")
+            code = execution.wait(None if deadline is None else max(0.0, deadline - time.monotonic()))
+        except BaseException:
+            execution.kill()
+            raise
+        finally:
+            execution.close()
+    finally:
+        collector.close()
+    out, err = (bytes(collector.output[name]) for name in ("stdout", "stderr"))
+    return Result(code, out, err, container_id=execution.container, command=tuple(command))
 
 
 def _ended(core: Core, id: str, deadline: float | None) -> bool:

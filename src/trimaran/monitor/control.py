@@ -20,8 +20,8 @@ class Output:
     """Something that came from a monitor: output, or an event.
 
     ``kind`` is ``stdout`` or ``stderr`` (with ``data``), ``started``, ``oom``, ``dropped`` (``count`` bytes
-    were not sent since this client was too slow), ``error`` (``words``: INDEX STEP ERRNO PATH), or
-    ``exited`` (``exit``).
+    were not sent since this client was too slow), ``error`` (``words``: INDEX STEP ERRNO PATH),
+    ``exited`` (``exit``), or ``ok`` or ``refused``, the answer to a command that did not wait for it.
     """
 
     __slots__ = ("count", "data", "exit", "kind", "words")
@@ -130,6 +130,10 @@ class Control:
         chosen = {"stdin": stdin, "stdout": stdout, "stderr": stderr, "block": block}
         self.command("attach " + " ".join(name for name, on in chosen.items() if on))
 
+    def attach_before(self, *, stdin: bool) -> None:
+        """Attach, blocking, over a socket whose monitor has still to be launched."""
+        self.sock.send(b"attach stdin stdout stderr block" if stdin else b"attach stdout stderr block")
+
     def start(self) -> None:
         """Let the created process go on; ``started`` or ``error`` follows as an event."""
         self.command("start")
@@ -156,6 +160,11 @@ class Control:
         """End the input (a pipe's; a terminal has no end of input but what is typed)."""
         self.sock.settimeout(None)
         self.sock.send(b"close-stdin")
+
+    def resize_soon(self, rows: int, columns: int) -> None:
+        """Change the size of the terminal, without waiting for the answer."""
+        self.sock.settimeout(None)
+        self.sock.send(b"resize %d %d" % (rows, columns))
 
     def events(self) -> Iterator[Output]:
         """Everything that comes, until the monitor leaves."""

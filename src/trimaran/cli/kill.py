@@ -1,0 +1,24 @@
+"""trimaran kill"""
+
+from __future__ import annotations
+
+from trimaran.cli.many import each
+from trimaran.cli.options import Argument, Command, Option
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from trimaran.cli.context import Context
+    from trimaran.cli.options import Arguments
+
+
+def run(context: Context, args: Arguments) -> int | None:
+    return each(context, args.container, lambda container: container.kill(args.signal))
+
+
+COMMAND = Command(
+    run,
+    arguments=[Argument("CONTAINER", many=True)],
+    options=[
+        Option("-s", "--signal", metavar="SIGNAL", default="KILL", help="Which signal, by name or number")
+    ],
+)

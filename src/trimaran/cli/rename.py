@@ -1,0 +1,18 @@
+"""trimaran rename"""
+
+from __future__ import annotations
+
+from trimaran.cli.options import Argument, Command
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from trimaran.cli.context import Context
+    from trimaran.cli.options import Arguments
+
+
+def run(context: Context, args: Arguments) -> int | None:
+    context.engine().get(args.container).rename(args.name)
+    return None
+
+
+COMMAND = Command(run, arguments=[Argument("CONTAINER"), Argument("NAME")])
