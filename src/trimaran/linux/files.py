@@ -56,9 +56,10 @@ def write_whole(directory: int, name: str, data: bytes) -> None:
     os.rename(temporary, name, src_dir_fd=directory, dst_dir_fd=directory)
 
 
-def read_whole(directory: int, name: str, limit: int = 1 << 26) -> bytes:
+def read_whole(directory: int, name: str, limit: int = 1 << 26, *, follow: bool = False) -> bytes:
     """A file of a directory, at most ``limit`` bytes. Raises FileNotFoundError, OSError."""
-    fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=directory)
+    flags = os.O_RDONLY | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW)
+    fd = os.open(name, flags, dir_fd=directory)
     try:
         parts = []
         while limit > 0 and (part := os.read(fd, min(limit, 1 << 16))):

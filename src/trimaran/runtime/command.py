@@ -42,6 +42,7 @@ GLOBAL = (
     Option("log-format", "value", "text or json", metavar="FORMAT", default="text"),
     Option("debug", "flag", "say more in the log"),
     Option("systemd-cgroup", "flag", "let systemd make the cgroups"),
+    Option("cgroup-manager", "value", "cgroupfs, systemd or disabled", metavar="NAME", default="cgroupfs"),
     Option("rootless", "value", "true, false or auto (found out in any case)", metavar="WHEN"),
     Option("help h", "flag", "show this help"),
     Option("version v", "flag", "show the version"),
@@ -59,6 +60,16 @@ class Context:
         self.globals = options
         self.store = Store(options.value("root") or default_root())
         self.log = Log(options.value("log"), options.value("log-format", "text"), options.given("debug"))
+
+    @property
+    def cgroup_manager(self) -> str:
+        """Who makes the cgroups: ``cgroupfs`` (we do), ``systemd``, or ``disabled`` (nobody)."""
+        if self.globals.given("systemd-cgroup"):
+            return "systemd"
+        name = self.globals.value("cgroup-manager", "cgroupfs")
+        if name not in ("cgroupfs", "systemd", "disabled"):
+            raise InvalidInput(f"no cgroup manager {name!r}", hint="cgroupfs, systemd or disabled")
+        return name
 
 
 def default_root() -> str:

@@ -32,8 +32,9 @@ class CreateOptions:
     """How a container is to be created, besides its configuration.
 
     ``stdio``: descriptors of the first process's streams; ``preserve``: descriptors from 3 on that it
-    inherits too; ``console_socket``: where the terminal's master goes; ``overlay``: the root's layers,
-    instead of ``root.path``.
+    inherits too; ``console_socket``: where the terminal's master goes; ``cgroup_manager``: ``cgroupfs``,
+    ``systemd`` or ``disabled``; ``config``: the configuration's file in the bundle; ``overlay``: the root's
+    layers, instead of ``root.path``.
     """
 
     def __init__(
@@ -46,7 +47,8 @@ class CreateOptions:
         pid_file: str = "",
         no_pivot: bool = False,
         new_keyring: bool = True,
-        systemd_cgroup: bool = False,
+        cgroup_manager: str = "cgroupfs",
+        config: str = "config.json",
         overlay: Overlay | None = None,
     ) -> None:
         self.stdio = stdio
@@ -56,24 +58,25 @@ class CreateOptions:
         self.pid_file = pid_file
         self.no_pivot = no_pivot
         self.new_keyring = new_keyring
-        self.systemd_cgroup = systemd_cgroup
+        self.cgroup_manager = cgroup_manager
+        self.config = config
         self.overlay = overlay
 
 
-def read_config(bundle: str) -> bytes:
-    """The bytes of a bundle's config.json. Raises NotFound, TrimaranError."""
+def read_config(bundle: str, name: str = "config.json") -> bytes:
+    """The bytes of a bundle's configuration. Raises NotFound, TrimaranError."""
     try:
         directory = os.open(bundle, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:
         raise NotFound(f"the bundle {bundle} cannot be opened", why=os.strerror(error.errno or 0)) from None
     try:
-        return files.read_whole(directory, "config.json", jsonio.MAX_BYTES + 1)
+        return files.read_whole(directory, name, jsonio.MAX_BYTES + 1, follow=True)
     except FileNotFoundError:
         raise NotFound(
-            f"the bundle {bundle} has no config.json", hint="trimaran-oci spec writes one to start from"
+            f"the bundle {bundle} has no {name}", hint="trimaran-oci spec writes one to start from"
         ) from None
     except OSError as error:
-        raise KernelError("open", error.errno or 0, f"{bundle}/config.json") from None
+        raise KernelError("open", error.errno or 0, os.path.join(bundle, name)) from None
     finally:
         os.close(directory)
 
@@ -84,7 +87,7 @@ def create(store: Store, id: str, bundle: str, options: CreateOptions) -> tuple[
     All or nothing: when this raises, no trace is left.
     """
     bundle = os.path.abspath(bundle)
-    data = read_config(bundle)
+    data = read_config(bundle, options.config)
     config = Config.parse(jsonio.parse(data))
     warnings = validate.check(config)
     with store.create(id) as entry:

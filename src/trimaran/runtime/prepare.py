@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from trimaran.errors import Unsupported
+from trimaran.errors import Conflict, Unsupported
 from trimaran.plan import cgroups, compile
 from trimaran.plan.build import Build
 from trimaran.plan.process import Confinement
@@ -13,8 +13,11 @@ from trimaran.spec import jsonio
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from trimaran.plan.build import CgroupPlan
+    from trimaran.plan.host import HostFacts
     from trimaran.plan.operations import Plan
     from trimaran.runtime.lifecycle import CreateOptions
+    from trimaran.spec.resources import Resources
     from trimaran.spec.runtime import Config
 
 
@@ -33,6 +36,47 @@ class Prepared:
         self.oom = oom
 
 
+def _cgroups(
+    given: str, id: str, resources: Resources | None, facts: HostFacts, manager: str
+) -> CgroupPlan | None:
+    """The container's cgroups. An ordinary user gets those that were delegated to them."""
+    if facts.cgroups is None or manager == "disabled":
+        return None
+    group = cgroups.plan(resources, facts.cgroups, given, id, rootless=facts.rootless)
+    for directory in group.directories:
+        check_empty(directory)
+    if facts.rootless and not all(map(_can_be_made, group.directories)):
+        if any(not write.optional for write in group.writes):
+            raise Unsupported(
+                "resource limits cannot be set",
+                why=f"{group.directories[0]} cannot be made by user {facts.uid}",
+                hint="have a cgroup delegated to the user, or leave out linux.resources",
+            )
+        return None
+    return group
+
+
+def check_empty(directory: str) -> None:
+    """Raises Conflict if a cgroup has processes: deleting the container would kill them."""
+    try:
+        with open(f"{directory}/cgroup.procs") as file:
+            found = file.read().split()
+    except OSError:
+        return
+    if found:
+        raise Conflict(
+            f"the cgroup {directory} is not the container's alone",
+            why=f"{len(found)} processes are in it",
+            hint="choose another linux.cgroupsPath",
+        )
+
+
+def _can_be_made(directory: str) -> bool:
+    while not os.path.exists(directory):
+        directory = os.path.dirname(directory)
+    return os.access(directory, os.W_OK)
+
+
 def container(id: str, bundle: str, config: Config, options: CreateOptions) -> Prepared:
     """Compile a container. Raises SpecError, Unsupported."""
     facts = host_facts()
@@ -40,10 +84,7 @@ def container(id: str, bundle: str, config: Config, options: CreateOptions) -> P
     resources = linux.resources if linux else None
     if facts.cgroups is None and resources is not None:
         raise Unsupported("resource limits cannot be set", why="this host has no cgroup hierarchy mounted")
-    given = linux.cgroups_path if linux else ""
-    group = None
-    if facts.cgroups:
-        group = cgroups.plan(resources, facts.cgroups, given, id, rootless=facts.rootless)
+    group = _cgroups(linux.cgroups_path if linux else "", id, resources, facts, options.cgroup_manager)
     build = Build(
         config,
         facts,

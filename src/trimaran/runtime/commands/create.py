@@ -10,6 +10,7 @@ from trimaran.runtime.options import Option, Options
 
 OPTIONS = (
     Option("bundle b", "value", "directory with config.json (the present one)", metavar="DIR"),
+    Option("config f", "value", "another file than the bundle's config.json", metavar="FILE"),
     Option("console-socket", "value", "unix socket that takes the terminal's master", metavar="PATH"),
     Option("pidfd-socket", "value", "unix socket that takes a pidfd of the process", metavar="PATH"),
     Option("pid-file", "value", "file to write the process's PID to", metavar="FILE"),
@@ -54,5 +55,6 @@ def _wanted(context: Context, options: Options) -> lifecycle.CreateOptions:
         pid_file=options.value("pid-file"),
         no_pivot=options.given("no-pivot"),
         new_keyring=not options.given("no-new-keyring"),
-        systemd_cgroup=context.globals.given("systemd-cgroup"),
+        cgroup_manager=context.cgroup_manager,
+        config=options.value("config") or "config.json",
     )
