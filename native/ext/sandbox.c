@@ -152,15 +152,15 @@ static int write_file(pid_t pid, const char *name, const char *text)
     return written == (ssize_t)strlen(text) ? 0 : -1;
 }
 
-/* The task is nobody in particular: one number, which is not 0, so that executing gives it no capability. */
+/* One number, which looks like root's but is nobody's: there is no capability left that it could give. */
 static int map_identity(pid_t pid)
 {
     char text[32];
 
-    snprintf(text, sizeof text, "1 %u 1", geteuid());
+    snprintf(text, sizeof text, "0 %u 1", geteuid());
     if (write_file(pid, "uid_map", text) < 0 || write_file(pid, "setgroups", "deny") < 0)
         return -1;
-    snprintf(text, sizeof text, "1 %u 1", getegid());
+    snprintf(text, sizeof text, "0 %u 1", getegid());
     return write_file(pid, "gid_map", text);
 }
 
@@ -185,7 +185,7 @@ static int make_in_new_namespaces(struct birth *birth)
 
 static int make_in_joined_namespaces(struct birth *birth)
 {
-    pid_t helper = clone(join_and_bear, helper_stack + STACK_SIZE, CLONE_VM | CLONE_VFORK | SIGCHLD, birth);
+    pid_t helper = clone(join_and_bear, helper_stack + STACK_SIZE, CLONE_VM | CLONE_FILES | CLONE_VFORK | SIGCHLD, birth);
 
     if (helper < 0)
         return -1;

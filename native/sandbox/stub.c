@@ -35,7 +35,8 @@ static _Noreturn void jump(uint64_t entry, uint64_t stack)
 
 /* The supervisor redirects a task to trimaran_exec to make it leave its image, and to trimaran_call to let it
  * execute a native call in the place of another: registers are then taken back from the frame at the stack
- * pointer (struct call_frame in ext/sandbox.c), so that the program sees nothing but the result. */
+ * pointer (struct call_frame in ext/sandbox.c), so that the program sees nothing but the result. From
+ * trimaran_report the supervisor is told that result first, and answers with another. */
 __asm__(".section .text.head, \"ax\"\n"
         ".balign 64\n"
         ".globl _start\n"
@@ -47,8 +48,11 @@ __asm__(".section .text.head, \"ax\"\n"
         "path:\t.asciz \"/stub\"\n"
         ".balign 64\n"
         ".globl trimaran_call\n"
-        "trimaran_call:\n\tsyscall\n\tmov (%rsp), %rdi\n\tmov 8(%rsp), %rsi\n\tmov 16(%rsp), %rdx\n"
+        "trimaran_call:\n\tsyscall\n1:\tmov (%rsp), %rdi\n\tmov 8(%rsp), %rsi\n\tmov 16(%rsp), %rdx\n"
         "\tmov 24(%rsp), %r10\n\tmov 32(%rsp), %r8\n\tmov 40(%rsp), %rcx\n\tmov 48(%rsp), %rsp\n\tjmp *%rcx\n"
+        ".balign 64\n"
+        ".globl trimaran_report\n"
+        "trimaran_report:\n\tsyscall\n\tmov %rax, %rdi\n\tmov $0x7403, %eax\n\tsyscall\n\tjmp 1b\n"
         ".previous\n");
 #elif defined(__aarch64__)
 static inline long call(long number, long a, long b, long c, long d, long e, long f)
@@ -85,8 +89,11 @@ __asm__(".section .text.head, \"ax\"\n"
         "path:\t.asciz \"/stub\"\n"
         ".balign 64\n"
         ".globl trimaran_call\n"
-        "trimaran_call:\n\tsvc 0\n\tldr x1, [sp, #8]\n\tldp x2, x3, [sp, #16]\n\tldr x4, [sp, #32]\n"
+        "trimaran_call:\n\tsvc 0\n1:\tldr x1, [sp, #8]\n\tldp x2, x3, [sp, #16]\n\tldr x4, [sp, #32]\n"
         "\tldr x16, [sp, #40]\n\tldr x17, [sp, #48]\n\tldr x8, [sp, #56]\n\tmov sp, x17\n\tbr x16\n"
+        ".balign 64\n"
+        ".globl trimaran_report\n"
+        "trimaran_report:\n\tsvc 0\n\tmov x8, #0x7403\n\tsvc 0\n\tb 1b\n"
         ".previous\n");
 #else
 #error "unknown architecture"

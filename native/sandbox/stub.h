@@ -7,6 +7,7 @@
 /* Call numbers that no kernel has. */
 #define TRIMARAN_HELLO 0x7401
 #define TRIMARAN_IMAGE 0x7402
+#define TRIMARAN_REPORT 0x7403
 
 enum { MAPPINGS = 24 };
 

@@ -23,7 +23,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from trimaran.errors import Conflict, GuestError, InvalidInput, NotFound, TrimaranError, Unsupported
-from trimaran.isolation import CreateRequest, ExecRequest, Process, Stats, Status
+from trimaran.isolation import CreateRequest, ExecRequest, Process, Stats, Status, Stdio
 from trimaran.linux import files
 from trimaran.monitor import Control, launch
 from trimaran.monitor.launch import failure
@@ -64,7 +64,7 @@ class SandboxIsolation:
         root = request.root
         order = {
             "id": request.id,
-            "config": request.config,
+            "config": {**request.config, "process": _sized(request.config["process"], request.stdio)},
             "options": dict(request.options),
             "root": {"path": root.path, "lower": list(root.lower), "upper": root.upper},
         }
@@ -128,7 +128,7 @@ class SandboxIsolation:
             raise Conflict(f"cannot execute in container {id}", why=f"it is {status}")
         directory = self._directory(id)
         name = f"exec-{request.exec_id}.json"
-        _write(directory, name, request.process)
+        _write(directory, name, _sized(request.process, request.stdio))
         try:
             order = f"exec {request.exec_id}"
             return self._launch(directory, request, f"{id}/{request.exec_id}", order, start=True)
@@ -228,6 +228,12 @@ class SandboxIsolation:
     def _directory(self, id: str) -> str:
         _check_id(id)
         return os.path.join(self.root, id)
+
+
+def _sized(process: Mapping[str, Any], stdio: Stdio) -> dict[str, Any]:
+    """The process object, with the terminal's size as the caller's terminal has it."""
+    rows, columns = stdio.size
+    return {"consoleSize": {"height": rows, "width": columns}, **process}
 
 
 def _check_id(id: str) -> None:

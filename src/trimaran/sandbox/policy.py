@@ -38,6 +38,7 @@ _FUTEX = Rule("synchronises threads over memory that they share")
 _THREAD = Rule("concerns the calling thread alone")
 _SIGNAL = Rule("sets, masks or waits for the caller's own signals")
 _CLOCK = Rule("reads a clock, or sleeps")
+_IPC = Rule("System V objects live in the sandbox's own IPC namespace, and end with it")
 _FAMILY = Rule("sees only processes of the sandbox's own PID namespace")
 
 PR_SET_NAME, PR_GET_NAME, PR_GET_TIMERSLACK, PR_SET_TIMERSLACK = 15, 16, 30, 29
@@ -77,6 +78,10 @@ NATIVE: dict[str, Rule] = {
         _CLOCK,
     ),
     **dict.fromkeys(_names("getpid getppid getpgid getpgrp getsid setpgid wait4"), _FAMILY),
+    **dict.fromkeys(
+        _names("shmget shmat shmdt shmctl semget semop semtimedop semctl msgget msgsnd msgrcv msgctl"),
+        _IPC,
+    ),
     "getrandom": Rule("fills the caller's memory with random bytes"),
     "waitid": Rule(
         "sees only processes of the sandbox's own PID namespace; P_PIDFD names a descriptor, which is ours",

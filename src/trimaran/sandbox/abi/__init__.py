@@ -26,4 +26,5 @@ NUMBERS: dict[str, int] = {name: number for number, name in NAMES.items()}
 
 HELLO = 0x7401
 IMAGE = 0x7402
+REPORT = 0x7403
 """What the stub asks (native/sandbox/stub.h): numbers that no kernel has."""

@@ -205,6 +205,15 @@ class Kernel:
             self._over(task)
             _sys.notify_answer(parked.listener, parked.call, parked.interrupted)
 
+    def suspend(self, task: Task) -> None:
+        """A signal is pending that only this call's own mask lets in: let it in, as the host does."""
+        parked = task.parked
+        if parked is not None:
+            address = task.mask_at
+            self._over(task)
+            task.call, task.listener = parked.call, parked.listener
+            self.call_natively(task, "rt_sigsuspend", (address, 8))
+
     # Calls.
 
     def perform(self, task: Task, number: int, args: tuple[int, ...]) -> None:
@@ -247,10 +256,17 @@ class Kernel:
             self.unpark(task)
         task.state = task.mask = None
 
-    def call_natively(self, task: Task, name: str, args: tuple[int, ...]) -> None:
-        """Let the host execute a native call in the place of this one; its result is the caller's."""
+    def call_natively(
+        self, task: Task, name: str, args: tuple[int, ...], then: Callable[[int], int] | None = None
+    ) -> None:
+        """Let the host execute a native call in the place of this one; its result is the caller's.
+
+        THEN is given the result first, and what it returns is the caller's.
+        """
         args = (*args, 0, 0, 0, 0, 0)[:5]
-        _sys.task_call(task.listener, task.call, task.tid, self.stub.call, abi.NUMBERS[name], args)
+        task.then = then
+        where = self.stub.report if then is not None else self.stub.call
+        _sys.task_call(task.listener, task.call, task.tid, where, abi.NUMBERS[name], args)
 
     def missing(self, task: Task, number: int, args: tuple[int, ...]) -> int:
         """A call that this kernel does not have: said once."""
@@ -285,6 +301,9 @@ class Kernel:
         try:
             if number == abi.HELLO and in_stub:
                 value = execution.hello(task, *args)
+            elif number == abi.REPORT and in_stub and task.then is not None:
+                then, task.then = task.then, None
+                value = then(args[0])
             elif number == abi.IMAGE and in_stub:
                 value = execution.load(task, *args)
         except Answered:

@@ -49,16 +49,26 @@ class Signals:
         if address:
             if size != 8:
                 raise Fail(E.EINVAL)
+            task.mask_at = address
             task.mask = int.from_bytes(_sys.vm_read(task.tid, address, 8), "little")
 
     def check(self, process: Process) -> None:
+        """Signals may have come for PROCESS: end what they interrupt, wake who reads them."""
+        for queue in process.signal_queues:
+            queue.wake()
         for task in list(process.tasks.values()):
             if task.parked is not None:
                 self.check_task(task)
 
     def check_task(self, task: Task) -> None:
-        if task.parked is not None and pending(task):
+        if task.parked is None:
+            return
+        thread, process, blocked = masks(task)
+        waiting = thread | process
+        if waiting & ~blocked:
             self.kernel.interrupt(task)
+        elif task.mask is not None and waiting & ~task.mask:
+            self.kernel.suspend(task)
 
     def suspect(self, process: Process) -> None:
         """A signal may be on its way to PROCESS: look now, and a few times more."""
@@ -72,13 +82,6 @@ def masks(task: Task) -> tuple[int, int, int]:
     if facts is None:
         return 0, 0, 0
     return int(facts[b"SigPnd"], 16), int(facts[b"ShdPnd"], 16), int(facts[b"SigBlk"], 16)
-
-
-def pending(task: Task) -> bool:
-    thread, process, blocked = masks(task)
-    if task.mask is not None:
-        blocked = task.mask
-    return bool((thread | process) & ~blocked)
 
 
 def may_signal(sender: Process, target: Process, number: int) -> bool:

@@ -17,7 +17,7 @@ def words(text: str) -> list[str]:
 
 MODULES = words(
     "family execution signals descriptors reading transfer names attributes xattrs mapping "
-    "identity system pipe polling epoll clocks tty sockets notify_files"
+    "identity system pipe polling epoll clocks tty sockets notify_files signalfile"
 )
 
 _PATH_FIRST = words(

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from trimaran.sandbox.kernel.kernel import Kernel
     from trimaran.sandbox.kernel.tty import Terminal
     from trimaran.sandbox.kernel.vfs.inode import Dentry
-    from trimaran.sandbox.kernel.waiting import Parked
+    from trimaran.sandbox.kernel.waiting import Parked, WaitQueue
 
 CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, CAP_FOWNER, CAP_FSETID, CAP_KILL = range(6)
 CAP_SETGID, CAP_SETUID, CAP_NET_BIND_SERVICE, CAP_SYS_CHROOT, CAP_MKNOD = 6, 7, 10, 18, 27
@@ -116,6 +116,7 @@ class Process:
         self.oom_adjust = b"0\n"
         self.locked = False
         self.observers: list[Callable[[], None]] = []
+        self.signal_queues: list[WaitQueue] = []
         self.fs: FsContext
 
     def limit(self, resource: int) -> int:
@@ -142,11 +143,13 @@ class Task:
         "ip",
         "listener",
         "mask",
+        "mask_at",
         "parked",
         "pending",
         "process",
         "second",
         "state",
+        "then",
         "tid",
     )
 
@@ -164,6 +167,8 @@ class Task:
         self.pending: list[int] = []
         self.borne: set[int] = set()
         self.mask: int | None = None
+        self.mask_at = 0
+        self.then: Callable[[int], int] | None = None
         process.tasks[tid] = self
 
     def file(self, fd: int) -> File:

@@ -9,8 +9,8 @@ from trimaran.errors import Unsupported
 from trimaran.sandbox.tracee.image import MAP_ANONYMOUS, MAP_FIXED, MAP_PRIVATE, Image
 
 PF_X = 1
-EXEC_OFFSET, CALL_OFFSET = 64, 128
-"""Where trimaran_exec and trimaran_call are, from the start of the text."""
+EXEC_OFFSET, CALL_OFFSET, REPORT_OFFSET = 64, 128, 192
+"""Where trimaran_exec, trimaran_call and trimaran_report are, from the start of the text."""
 SCRATCH = 8192
 """Stack that the stub itself may use while it loads an image."""
 
@@ -38,6 +38,7 @@ class Stub:
                 self.start, self.end = address, address + size
         self.exec = self.start + EXEC_OFFSET
         self.call = self.start + CALL_OFFSET
+        self.report = self.start + REPORT_OFFSET
 
 
 def pack_image(image: Image, stack: int, numbers: list[int]) -> bytes:
