@@ -51,10 +51,10 @@ class CgroupPlan:
     """A container's cgroups: ``directories`` to make, ``writes`` to do in order, ``join`` the process to.
 
     ``device_program`` is a directory of the v2 hierarchy with the eBPF program that filters devices there;
-    ``unified``: there is the one directory of the v2 hierarchy, into which the process can be cloned.
+    ``closed``: a process can be moved to the directory of the v2 hierarchy, but not be born there.
     """
 
-    __slots__ = ("device_program", "directories", "join", "unified", "writes")
+    __slots__ = ("closed", "device_program", "directories", "join", "writes")
 
     def __init__(
         self,
@@ -63,9 +63,9 @@ class CgroupPlan:
         join: list[str],
         device_program: tuple[str, bytes] | None = None,
         *,
-        unified: bool = False,
+        closed: bool = False,
     ) -> None:
-        self.unified = unified
+        self.closed = closed
         self.directories = directories
         self.writes = writes
         self.join = join

@@ -48,6 +48,15 @@ def plan(
     return _plan_v1(resources, layout, given, id)
 
 
+def split(directories: list[str], layout: CgroupLayout | None) -> tuple[str, list[str]]:
+    """A container's directories as the one of the v2 hierarchy ("" for none), and those of v1."""
+    unified = layout.mounts.get("") if layout else None
+    if unified is None:
+        return "", directories
+    into = next((path for path in directories if path.startswith(f"{unified}/")), "")
+    return into, [path for path in directories if path != into]
+
+
 def updates(resources: Resources, mode: str) -> list[Value]:
     """Writes that change the limits of a container that runs."""
     return cgroup_v2.values(resources) if mode == "v2" else cgroup_v1.values(resources)
@@ -118,4 +127,4 @@ def _plan_v2(
     devices = None if rootless else (directory, program)
     # Into a cgroup that allows no process none can be cloned, though one can be moved there.
     closed = resources is not None and resources.pids is not None and resources.pids.limit == 0
-    return CgroupPlan([directory], writes, [directory], devices, unified=not closed)
+    return CgroupPlan([directory], writes, [directory], devices, closed=closed)

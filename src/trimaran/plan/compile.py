@@ -7,7 +7,8 @@ runs. Both are pure: the same configuration and facts always give the same plan.
 from __future__ import annotations
 
 from trimaran.errors import SpecError
-from trimaran.plan import cgroups, namespaces, process, rdt, rootfs
+from trimaran.plan import namespaces, process, rdt, rootfs
+from trimaran.plan.cgroups import PATH, split
 from trimaran.plan.namespaces import MAPPED, Namespaces
 from trimaran.plan.operations import NO_SLOT
 from trimaran.spec.runtime import Process
@@ -63,11 +64,12 @@ def _parent(
     if cgroup:
         cgroup_files(build, cgroup)
     rdt.make_group(build)
-    namespaces.clone(build, spaces, _birthplace(build, cgroup))
+    into, entered = split(cgroup.join if cgroup else [], build.host.cgroups)
+    closed = cgroup is not None and cgroup.closed
+    namespaces.clone(build, spaces, NO_SLOT if closed else _birthplace(build, into))
     namespaces.map_ids(build, spaces)
-    if cgroup and not cgroup.unified:
-        for path in cgroup.join:
-            plan.add("join_cgroup", path, why="$.linux.cgroupsPath")
+    if closed and into:
+        plan.add("join_cgroup", into, why=PATH)
     rdt.enroll(build)
     if first.oom_score_adj is not None:
         plan.add("proc_write", "oom_score_adj", str(first.oom_score_adj), why="$.process.oomScoreAdj")
@@ -78,14 +80,16 @@ def _parent(
         process.hooks(build, hooks.create_runtime, "createRuntime", state)
         plan.add("send", HOOKED, why="the child goes on")
     plan.add("child", why="from here on, the new process")
+    for path in entered:
+        plan.add("enter_cgroup", path, why=PATH)
 
 
-def _birthplace(build: Build, cgroup: CgroupPlan | None) -> int:
-    """The cgroup that the process is born into (CLONE_INTO_CGROUP): nothing of it escapes the limits."""
-    if cgroup is None or not cgroup.unified:
+def _birthplace(build: Build, directory: str) -> int:
+    """The v2 cgroup that the process is born into (CLONE_INTO_CGROUP): nothing of it escapes the limits."""
+    if not directory:
         return NO_SLOT
     slot = build.plan.slot("cgroup")
-    build.plan.add("open", slot, cgroup.join[0], _O_PATH | _O_DIRECTORY, why=cgroups.PATH)
+    build.plan.add("open", slot, directory, _O_PATH | _O_DIRECTORY, why=PATH)
     return slot
 
 
@@ -192,13 +196,14 @@ def join(
     affinity = joining.exec_cpu_affinity
     if affinity and affinity.initial:
         process.affinity(build, affinity.initial, "$.execCPUAffinity.initial")
-    plan.add("clone", 0, NO_SLOT, why="one more process")
-    for path in cgroups:
-        plan.add("join_cgroup", path, why="the container's limits")
+    into, entered = split(cgroups, build.host.cgroups)
+    plan.add("clone", 0, _birthplace(build, into), why="one more process")
     if joining.oom_score_adj is not None:
         plan.add("proc_write", "oom_score_adj", str(joining.oom_score_adj), why="$.oomScoreAdj")
     plan.add("send", MAPPED, why="the child goes on")
     plan.add("child", why="from here on, the new process")
+    for path in entered:
+        plan.add("enter_cgroup", path, why="the container's limits")
     plan.add("dumpable", 0, why="nobody in the container may read or trace the runtime's process")
     namespaces.enter(build, spaces, joined)
     plan.add("dumpable", 0, why="a change of user or a fork may have reset it")

@@ -27,7 +27,7 @@ _JOIN_ORDER = ("user", "ipc", "uts", "network", "cgroup", "mount", "pid", "time"
 _O_RDONLY = 0
 
 MAPPED = 1
-"""Phase: the parent has written the id maps and joined the cgroups."""
+"""Phase: the parent has written the id maps."""
 
 
 class Namespaces:
@@ -80,7 +80,7 @@ def clone(build: Build, namespaces: Namespaces, cgroup: int = NO_SLOT) -> None:
 def enter(build: Build, namespaces: Namespaces, slots: dict[str, int]) -> None:
     """What the new process does to be in all its namespaces; it is root of its user namespace then."""
     plan = build.plan
-    plan.add("recv", MAPPED, why="id maps and cgroups are the parent's work")
+    plan.add("recv", MAPPED, why="id maps are the parent's work")
     for kind, slot in slots.items():
         if kind != "mount":
             plan.add("setns", slot, FLAGS[kind], why=namespaces.where.get(kind, ""))

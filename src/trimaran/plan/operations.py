@@ -79,6 +79,7 @@ OPERATIONS: dict[str, tuple[int, str, tuple[str, ...]]] = {
     "user_namespace": (55, "dss", ("slot", "uid_map", "gid_map")),
     "copy_up": (56, "dds", ("slot", "root", "path")),
     "enroll": (57, "s", ("path",)),
+    "enter_cgroup": (59, "s", ("path",)),
     "write_either": (58, "ssss", ("path", "text", "other_path", "other_text")),
 }
 
