@@ -175,11 +175,11 @@ def test_unified_limits_need_a_unified_hierarchy():
 
 def test_a_v2_process_is_born_in_its_cgroup_with_a_device_filter():
     plan = cgroups.plan(None, V2, "/a", "id")
-    assert plan.unified
+    assert not plan.closed
     assert plan.device_program is not None
     assert plan.device_program[0] == "/sys/fs/cgroup/a"
     assert cgroups.plan(None, V2, "/a", "id", rootless=True).device_program is None
-    assert not cgroups.plan(resources(pids={"limit": 0}), V2, "/a", "id").unified
+    assert cgroups.plan(resources(pids={"limit": 0}), V2, "/a", "id").closed
 
 
 @pytest.mark.parametrize("given", ["/", "//", "/."])
