@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -17,6 +18,14 @@ PACKAGES = {
 }
 
 
+TOP = Path(__file__).resolve().parent.parent
+
+
+def open_to_all() -> bool:
+    """Whether any user can read this tree: below /root, for one, only root can."""
+    return all(directory.stat().st_mode & 0o005 == 0o005 for directory in (TOP, *TOP.parents))
+
+
 def missing_programs(item: pytest.Item) -> list[str]:
     wanted = {program for mark in item.iter_markers("peer") for program in mark.args}
     return sorted(program for program in wanted if not shutil.which(program))
@@ -27,6 +36,8 @@ def reason_to_skip(item: pytest.Item) -> str:
         return "needs the lab (make lab-test)"
     if item.get_closest_marker("root") and os.geteuid() != 0:
         return "needs root"
+    if item.get_closest_marker("ordinary_user") and not open_to_all():
+        return "needs a tree that ordinary users can read, too"
     if missing := missing_programs(item):
         return f"needs {', '.join(f'{m} (package {PACKAGES.get(m, m)})' for m in missing)}"
     return ""

@@ -28,8 +28,8 @@ HEAVY = {
     *("re", "shutil", "subprocess", "tempfile", "threading", "typing"),
 }
 
-STATE_MODULES = 88
-STATE_INSTRUCTIONS = 38_000_000
+STATE_MODULES = 92
+STATE_INSTRUCTIONS = 40_000_000
 RUN_CALLS = 2000
 CONTAINER_CALLS = 600
 

@@ -21,6 +21,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "attach": ("attach", "Connect this terminal to a running container"),
     "logs": ("logs", "Show what a container has written"),
     "ps": ("ps", "List containers"),
+    "bench": ("bench", "Measure how long containers of an image take on this machine"),
     "completion": ("completion", "Print the completion script of a shell"),
     "network connect": ("network_connect", "Put a running container on one more network"),
     "network create": ("network_create", "Create a network"),
@@ -65,7 +66,7 @@ SECTIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
         ("run", "create", "start", "stop", "restart", "kill", "pause", "unpause", "wait", "rename", "rm"),
     ),
     ("Look into", ("ps", "logs", "exec", "attach")),
-    ("Other", ("completion", "version")),
+    ("Other", ("bench", "completion", "version")),
 )
 """The one-word commands in the order of ``trimaran --help``."""
 

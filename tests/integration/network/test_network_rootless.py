@@ -14,7 +14,7 @@ from tests.support.network import HOST, OUTSIDE, Box, World, talk
 
 from trimaran.network.rootless import stop
 
-pytestmark = [pytest.mark.root, pytest.mark.peer("pasta", "slirp4netns")]
+pytestmark = [pytest.mark.root, pytest.mark.ordinary_user, pytest.mark.peer("pasta", "slirp4netns")]
 
 USER = 23456
 TOP = Path(__file__).parents[3]
