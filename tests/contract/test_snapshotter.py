@@ -18,7 +18,7 @@ from tests.support.layers import directory, hard_link, member, stream, symlink
 from trimaran.errors import Conflict, ImageError, InvalidInput, NotFound
 from trimaran.image.layer_store import UnpackedLayers
 from trimaran.isolation import Root
-from trimaran.snapshot import AREA, Change, LayerFacts, Snapshotter, snapshotter
+from trimaran.snapshot import AREA, DRIVERS, Change, LayerFacts, Snapshotter, snapshotter
 from trimaran.state import Database
 
 pytestmark = pytest.mark.root
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.root
 Build = Callable[..., str]
 
 
-@pytest.fixture(params=["overlay"])
+@pytest.fixture(params=DRIVERS)
 def driver(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
@@ -39,8 +39,17 @@ def database(tmp_path: Path) -> Iterator[Database]:
 
 
 @pytest.fixture
-def snapshots(tmp_path: Path, database: Database, driver: str) -> Snapshotter:
-    return snapshotter(str(tmp_path), database, driver)
+def snapshots(tmp_path: Path, database: Database, driver: str) -> Iterator[Snapshotter]:
+    snapshots = snapshotter(str(tmp_path), database, driver)
+    yield snapshots
+    clear(snapshots)
+
+
+def clear(snapshots: Snapshotter) -> None:
+    for container in list(snapshots.containers()):
+        snapshots.remove(container)
+    for layer in snapshots.layers():
+        snapshots.remove_layer(layer)
 
 
 @pytest.fixture
@@ -276,7 +285,7 @@ def test_removal_leaves_nothing(snapshots: Snapshotter, build: Build, tmp_path: 
     assert [snapshots.remove_layer(layer) for layer in snapshots.layers()] == [10240, 10240]
     assert snapshots.layers() == []
     left = [p.name for p in tmp_path.rglob("*") if not p.name.startswith("state.db")]
-    assert set(left) - {"0"} == {"containers", "layers"}
+    assert set(left) - {"0", "mounts"} == {"containers", "layers"}
     with pytest.raises(NotFound):
         snapshots.remove_layer(chain)
 
@@ -388,15 +397,13 @@ def test_killed_anywhere(driver: str, tmp_path: Path) -> None:
             os.utime(own, (0, 0))
         snapshots.recover()
         assert database.abandoned() == []
-        for container in list(snapshots.containers()):
-            snapshots.remove(container)
-        for layer in snapshots.layers():
-            snapshots.remove_layer(layer)
+        clear(snapshots)
         left = [p.name for p in root.rglob("*") if not p.name.startswith("state.db")]
-        assert set(left) - {"0"} == {"containers", "layers"}, f"after dying at step {point}"
+        assert set(left) - {"0", "mounts"} == {"containers", "layers"}, f"after dying at step {point}"
         draft = snapshots.prepare_layer("x", None)
         assert draft
         snapshots.commit_layer(draft, LayerFacts())
+        clear(snapshots)
         database.close()
 
 

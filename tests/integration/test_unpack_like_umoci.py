@@ -17,13 +17,13 @@ from tests.support.layers import directory, hard_link, member, snapshot, stream,
 
 from trimaran.image.layer_store import UnpackedLayers
 from trimaran.linux import _sys
-from trimaran.snapshot import AREA, Snapshotter, snapshotter
+from trimaran.snapshot import AREA, DRIVERS, Snapshotter, snapshotter
 from trimaran.state import Database
 
 pytestmark = [pytest.mark.root, pytest.mark.peer("umoci")]
 
 SOAK = bool(os.environ.get("TRIMARAN_SOAK"))
-EXAMPLES = 2000 if SOAK else 100
+EXAMPLES = 2000 if SOAK else 40
 Members = list[tuple[Any, bytes]]
 
 names = st.sampled_from("abc")
@@ -81,8 +81,8 @@ def members(draw: st.DrawFn) -> tuple[Any, bytes]:
 images = st.lists(st.lists(members(), max_size=8), min_size=1, max_size=4)
 
 
-def _ours(root: str, layers: list[bytes]) -> tuple[Snapshotter, str]:
-    snapshots = snapshotter(root, Database(os.path.join(root, "state.db"), [AREA]))
+def _ours(root: str, layers: list[bytes], driver: str) -> tuple[Snapshotter, str]:
+    snapshots = snapshotter(root, Database(os.path.join(root, "state.db"), [AREA]), driver)
     store, parent = UnpackedLayers(snapshots), None
     for number, data in enumerate(layers):
         layer = store.begin(str(number), parent)
@@ -173,32 +173,42 @@ def _comparable(tree: dict[str, tuple[Any, ...]], described: set[str]) -> dict[s
     return found
 
 
-@pytest.mark.timeout(900)
-@settings(
-    max_examples=EXAMPLES,
-    deadline=None,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
-    derandomize=not SOAK,
-)
-@given(images)
-def test_random_images_equal_umocis(image: list[Members]) -> None:
-    assume(not _passes_over_lower_links(image) and not _removes_below_files(image))
+def _check(image: list[Members], driver: str, work: str) -> None:
     layers = [stream(*layer) for layer in image]
-    work = tempfile.mkdtemp(prefix="umoci-", dir="/dev/shm")
+    write_layout(os.path.join(work, "layout"), layers)
+    theirs, ours = os.path.join(work, "theirs"), os.path.join(work, "ours")
+    command = ["umoci", "raw", "unpack", "--image", f"{work}/layout:latest", theirs]
+    assume(subprocess.run(command, capture_output=True, text=True).returncode == 0)
+    os.mkdir(ours)
+    snapshots, chain = _ours(work, layers, driver)
+    described = _described(image)
+    snapshots.mount(chain, ours)
     try:
-        write_layout(os.path.join(work, "layout"), layers)
-        theirs = os.path.join(work, "theirs")
-        command = ["umoci", "raw", "unpack", "--image", f"{work}/layout:latest", theirs]
-        done = subprocess.run(command, capture_output=True, text=True)
-        assume(done.returncode == 0)
-        ours = os.path.join(work, "ours")
-        os.mkdir(ours)
-        snapshots, chain = _ours(work, layers)
-        described = _described(image)
-        snapshots.mount(chain, ours)
-        try:
-            assert _comparable(snapshot(ours), described) == _comparable(snapshot(theirs), described)
-        finally:
-            snapshots.unmount(ours)
+        assert _comparable(snapshot(ours), described) == _comparable(snapshot(theirs), described)
     finally:
-        _sys.remove_tree(os.open("/dev/shm", os.O_RDONLY), os.fsencode(os.path.basename(work)))
+        snapshots.unmount(ours)
+        for layer in snapshots.layers():
+            snapshots.remove_layer(layer)
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("driver", DRIVERS)
+def test_random_images_equal_umocis(driver: str) -> None:
+    @settings(
+        max_examples=EXAMPLES,
+        deadline=None,
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
+        derandomize=not SOAK,
+    )
+    @given(images)
+    def run(image: list[Members]) -> None:
+        assume(not _passes_over_lower_links(image) and not _removes_below_files(image))
+        work = tempfile.mkdtemp(prefix="umoci-", dir="/dev/shm")
+        try:
+            _check(image, driver, work)
+        finally:
+            parent = os.open("/dev/shm", os.O_RDONLY)
+            _sys.remove_tree(parent, os.fsencode(os.path.basename(work)))
+            os.close(parent)
+
+    run()

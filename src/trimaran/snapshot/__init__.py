@@ -10,7 +10,7 @@ from trimaran.snapshot.base import Change, Draft, LayerFacts, Snapshotter, Usage
 from trimaran.snapshot.register import AREA
 from trimaran.state import Database
 
-DRIVERS = ("overlay",)
+DRIVERS = ("overlay", "erofs", "copy")
 
 __all__ = ["AREA", "DRIVERS", "Change", "Draft", "LayerFacts", "Snapshotter", "Usage", "snapshotter"]
 
@@ -24,4 +24,12 @@ def snapshotter(root: str, database: Database, driver: str = "overlay") -> Snaps
         from trimaran.snapshot.overlay import OverlaySnapshotter
 
         return OverlaySnapshotter(root, database)
+    if driver == "erofs":
+        from trimaran.snapshot.erofs import ErofsSnapshotter
+
+        return ErofsSnapshotter(root, database)
+    if driver == "copy":
+        from trimaran.snapshot.copied import CopySnapshotter
+
+        return CopySnapshotter(root, database)
     raise InvalidInput(f"no snapshotter is called {driver!r}", hint=f"choose one of {', '.join(DRIVERS)}")

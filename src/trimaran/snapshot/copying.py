@@ -13,6 +13,7 @@ from trimaran.linux.mounts import open_beneath
 # What an attribute's name begins with if it belongs to overlayfs, and not to the file.
 OVERLAY_ATTRIBUTES = ("trusted.overlay.", "user.overlay.")
 _CHUNK = 1 << 30
+DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def copy_metadata(source: int, target: int) -> None:
@@ -142,3 +143,54 @@ def _copy_special(
             os.close(fd)
     times = (status.st_atime_ns, status.st_mtime_ns)
     os.utime(new, ns=times, dir_fd=target_parent, follow_symlinks=False)
+
+
+def copy_tree(source: int, target: int) -> None:
+    """Copy all that a directory holds, and its own owner, mode, times and attributes. Raises OSError.
+
+    Names that are one file stay one file. Mounts are copied like directories.
+    """
+    _copy_directory(source, target, target, b"", {})
+
+
+def _copy_directory(
+    source: int, target: int, root: int, path: bytes, linked: dict[tuple[int, int], bytes]
+) -> None:
+    for name in map(os.fsencode, os.listdir(source)):
+        inner = path + b"/" + name if path else name
+        status = os.stat(name, dir_fd=source, follow_symlinks=False)
+        if stat.S_ISDIR(status.st_mode):
+            _copy_child(source, target, root, name, inner, linked)
+            continue
+        key = status.st_dev, status.st_ino
+        first = linked.setdefault(key, inner) if status.st_nlink > 1 else inner
+        if first == inner:
+            copy_entry(source, name, target, name)
+        else:
+            link_beneath(root, first, target, name)
+    # Last, since what is made in a directory changes its times.
+    copy_metadata(source, target)
+
+
+def _copy_child(
+    source: int, target: int, root: int, name: bytes, path: bytes, linked: dict[tuple[int, int], bytes]
+) -> None:
+    os.mkdir(name, 0o700, dir_fd=target)
+    below = [-1, -1]
+    try:
+        for number, parent in enumerate((source, target)):
+            below[number] = os.open(name, DIRECTORY, dir_fd=parent)
+        _copy_directory(below[0], below[1], root, path, linked)
+    finally:
+        for fd in below:
+            if fd >= 0:
+                os.close(fd)
+
+
+def link_beneath(root: int, path: bytes, parent: int, name: bytes) -> None:
+    """A new name, in the directory PARENT, for the file at a path below ROOT. Raises OSError."""
+    above = open_beneath(root, os.path.dirname(path), os.O_PATH | os.O_DIRECTORY)
+    try:
+        os.link(os.path.basename(path), name, src_dir_fd=above, dst_dir_fd=parent, follow_symlinks=False)
+    finally:
+        os.close(above)

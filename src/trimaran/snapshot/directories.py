@@ -46,7 +46,7 @@ class DirectorySnapshotter:
 
     def commit_layer(self, draft: Draft, facts: LayerFacts, *, sync: bool = True) -> None:
         below = self._register.chain(draft.parent) if draft.parent is not None else []
-        settle(draft.path, self._paths(below), facts)
+        self._complete(draft.path, below, facts)
         status = os.stat(draft.path)
         layer = Layer(
             draft.chain_id,
@@ -57,7 +57,15 @@ class DirectorySnapshotter:
             facts.opaque,
             *(stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid),
         )
+        self._seal(draft)
         self._shelf.publish(draft, lambda: self._register.add(layer), sync=sync)
+
+    def _complete(self, path: str, below: list[Layer], facts: LayerFacts) -> None:
+        """Bring the directory of a draft into the form in which this driver keeps layers."""
+        settle(path, self._paths(below), facts)
+
+    def _seal(self, draft: Draft) -> None:
+        """The last step before a draft, directory or not, becomes a layer."""
 
     def abort_layer(self, draft: Draft) -> None:
         self._shelf.abort(draft)
@@ -75,16 +83,17 @@ class DirectorySnapshotter:
         return self._paths(self._register.chain(chain_id))
 
     def _paths(self, chain: list[Layer]) -> list[str]:
-        paths = []
-        for layer in chain:
-            paths.append(self._shelf.layer(layer.name))
-            if layer.opaque:
-                break
-        if len(paths) > MAX_LAYERS:
-            raise Unsupported(
-                f"the image has {len(paths)} layers", why=f"overlayfs takes {MAX_LAYERS} at most"
-            )
-        return paths
+        return [self._shelf.layer(layer.name) for layer in self._visible(chain)]
+
+    @staticmethod
+    def _visible(chain: list[Layer]) -> list[Layer]:
+        """The layers down to the first that hides all below it. Raises Unsupported for too many."""
+        hiding = next((number for number, layer in enumerate(chain) if layer.opaque), len(chain))
+        visible = chain[: hiding + 1]
+        if len(visible) > MAX_LAYERS:
+            why = f"overlayfs takes {MAX_LAYERS} at most"
+            raise Unsupported(f"the image has {len(visible)} layers", why=why)
+        return visible
 
     def prepare(self, container_id: str, chain_id: str | None, *, quota: int = 0) -> Root:
         check_id(container_id)
@@ -92,13 +101,14 @@ class DirectorySnapshotter:
             chain = self._register.chain(chain_id) if chain_id is not None else []
             project = self._register.new_project() if quota else 0
             self._register.add_container(container_id, chain_id, project)
-            self._make_own(container_id, chain[0] if chain else None)
+            self._make_own(container_id, chain)
             if quota:
                 self._limit(container_id, project, quota)
         return self._root(container_id, chain)
 
-    def _make_own(self, container_id: str, top: Layer | None) -> None:
+    def _make_own(self, container_id: str, chain: list[Layer]) -> None:
         """The root directory of a merged tree is that of its upper directory: it looks like the image's."""
+        top = chain[0] if chain else None
         own = os.path.join(self._containers, container_id)
         upper = os.path.join(own, "upper")
         _make_directory(own)

@@ -93,9 +93,9 @@ class Shelf:
         self._database.withdraw(draft.intent)
 
     def discard(self, name: str) -> None:
-        """Remove both directories that a draft of this name may have left."""
-        remove(self.path, name + ".new")
-        remove(self.path, name)
+        """Remove all that a draft of this name may have left."""
+        for suffix in (".new", ".new.img", ""):
+            remove(self.path, name + suffix)
 
     def take_away(self, name: str, drop_row: Callable[[], object]) -> None:
         """Make a layer invisible by DROP_ROW, then remove its directory."""
