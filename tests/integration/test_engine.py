@@ -31,7 +31,8 @@ def traces(engine: Engine) -> dict[str, object]:
     """What a container may leave on the host: mounts, cgroups, processes, files, rows."""
     with open("/proc/self/mountinfo", encoding="utf-8") as file:
         mounts = [line for line in file if engine.core.paths.root in line]
-    cgroups = [d for d, _, _ in os.walk("/sys/fs/cgroup") if "/trimaran/" in d]
+    ids = {row[0] for row in engine.core.database.connection().execute("SELECT actor FROM event")}
+    cgroups = [d for d, _, _ in os.walk("/sys/fs/cgroup") if os.path.basename(d) in ids]
     files = sorted(
         os.path.join(d, f)
         for d, _, names in os.walk(engine.core.paths.root)

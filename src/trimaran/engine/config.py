@@ -48,7 +48,7 @@ class Inputs:
 
     ``image`` is the image's run configuration (Env, Entrypoint, Cmd, ...); ``command`` overrides its Cmd;
     ``user`` has been looked up in the image; ``binds`` are mounts that the engine itself adds; ``joins``
-    maps a kind of namespace to the path of one to join, or to "host"; ``seccomp`` is the default profile.
+    maps a kind of namespace to the path of one to join, or to "host"; ``seccomp`` is the system call filter.
     """
 
     def __init__(
@@ -63,6 +63,7 @@ class Inputs:
         seccomp: Mapping[str, Any] | None = None,
         devices: Sequence[Mapping[str, Any]] = (),
         cgroups_path: str = "",
+        annotations: Mapping[str, str] | None = None,
     ) -> None:
         self.id = id
         self.image = image
@@ -73,6 +74,7 @@ class Inputs:
         self.seccomp = seccomp
         self.devices = devices
         self.cgroups_path = cgroups_path
+        self.annotations = annotations or {}
 
 
 def arguments(
@@ -232,6 +234,7 @@ def generate(inputs: Inputs, options: Options) -> dict[str, Any]:
         document["hostname"] = options.hostname
     if options.domainname:
         document["domainname"] = options.domainname
-    if options.annotations:
-        document["annotations"] = dict(options.annotations)
+    annotations = {**options.annotations, **inputs.annotations}
+    if annotations:
+        document["annotations"] = annotations
     return document

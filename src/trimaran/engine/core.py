@@ -17,8 +17,6 @@ from trimaran.state import Database, owner_identity
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
     from trimaran.image.model import Image
     from trimaran.image.platform import Platform
     from trimaran.image.store import ImageStore
@@ -47,7 +45,6 @@ class Core:
         self._networks: NetworkManager | None = None
         # Descriptors of the monitors that this process has started, and so has to collect when they end.
         self._monitors: dict[str, int] = {}
-        self._seccomp: dict[tuple[str, ...], dict[str, Any]] = {}
 
     @property
     def images(self) -> ImageStore:
@@ -90,16 +87,6 @@ class Core:
             return pull(reference, self.images, transport, layers, options=PullOptions(platform=platform))
         finally:
             transport.close()
-
-    def default_seccomp(self, capabilities: tuple[str, ...]) -> dict[str, Any]:
-        """The default profile for a bounding set, as the configuration has it."""
-        found = self._seccomp.get(capabilities)
-        if found is None:
-            from trimaran.spec.seccomp_default import default_profile
-
-            profile = default_profile(os.uname().machine, capabilities)
-            found = self._seccomp[capabilities] = profile.to_json()
-        return found
 
     def adopt(self, key: str, process: Process) -> None:
         """Remember the monitor of a process that a hull has made: it is this process's child."""

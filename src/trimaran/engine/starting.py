@@ -162,6 +162,7 @@ class _Start:
         joins = self._joins()
         if joins.get("uts") != "host":
             options.hostname = self.hostname
+        seccomp, annotations = self._seccomp()
         inputs = config.Inputs(
             id=self.id,
             image=self.image.run_config,
@@ -169,7 +170,8 @@ class _Start:
             user=self._user(),
             binds=[*files.binds(self.directory, taken), *mounts],
             joins=joins,
-            seccomp=self._seccomp(),
+            seccomp=seccomp,
+            annotations=annotations,
             devices=devices(options),
             cgroups_path=f"{options.cgroup_parent or '/trimaran'}/{self.id}",
         )
@@ -183,15 +185,16 @@ class _Start:
         passwd = files.read_in_root(self.root, "etc/passwd")
         return users.resolve(text, options.group_add, passwd, files.read_in_root(self.root, "etc/group"))
 
-    def _seccomp(self) -> dict[str, Any] | None:
+    def _seccomp(self) -> tuple[dict[str, Any] | None, dict[str, str]]:
+        """The system call filter: a profile in full, or an annotation that asks the hull for the default."""
         chosen = [
             entry.split("=", 1)[1] for entry in self.options.security_opt if entry.startswith("seccomp=")
         ]
         if self.options.privileged or "unconfined" in chosen:
-            return None
+            return None, {}
         if chosen:
-            return _read_profile(chosen[-1])
-        return self.core.default_seccomp(tuple(config.capabilities(self.options)))
+            return _read_profile(chosen[-1]), {}
+        return None, {"trimaran.seccomp": "default"}
 
     def _joins(self) -> dict[str, str]:
         """Which namespaces are others': the host's, or those of a running container."""

@@ -14,6 +14,7 @@ from typing import BinaryIO
 BLOCK = 64 * 1024
 MAX_RECORD = 1 << 20
 _FOLLOW_FIRST, _FOLLOW_MOST = 0.01, 0.1
+_LOOKS = 20
 
 
 class Record:
@@ -90,10 +91,13 @@ class LogReader:
 
     def files(self) -> list[str]:
         """The files there are, the oldest first."""
-        found = [self.path]
-        while os.path.exists(older := f"{self.path}.{len(found)}"):
-            found.append(older)
-        return found[::-1]
+        directory, name = os.path.split(self.path)
+        numbers = [0]
+        for entry in os.listdir(directory or "."):
+            number = entry.removeprefix(f"{name}.")
+            if number != entry and number.isdigit():
+                numbers.append(int(number))
+        return [f"{self.path}.{n}" if n else self.path for n in sorted(numbers, reverse=True)]
 
     def _lines(self, tail: int | None, alive: Callable[[], bool] | None) -> Iterator[bytes]:
         start = self._start(tail)
@@ -175,9 +179,13 @@ class LogReader:
     def _next(self, file: BinaryIO) -> BinaryIO | None:
         """The file that came after this one; None if this is the present one."""
         inode = os.fstat(file.fileno()).st_ino
-        opened = self._open_all()
-        inodes = [os.fstat(one.fileno()).st_ino for one in opened]
-        # What is no longer there has been read too slowly: then the oldest that is.
+        for _ in range(_LOOKS):
+            opened = self._open_all()
+            inodes = [os.fstat(one.fileno()).st_ino for one in opened]
+            if inode in inodes:
+                break
+            # It may be between two names. If it is not, it was read too slowly: then the oldest there is.
+            time.sleep(_FOLLOW_FIRST)
         at = inodes.index(inode) + 1 if inode in inodes else 0
         following = opened[at] if at < len(opened) else None
         for one in opened:

@@ -8,6 +8,7 @@ from trimaran.errors import Conflict, Unsupported
 from trimaran.plan import cgroups, compile
 from trimaran.plan.build import Build
 from trimaran.plan.process import Confinement
+from trimaran.runtime import filters
 from trimaran.runtime.facts import host_facts
 from trimaran.spec import jsonio
 
@@ -121,6 +122,8 @@ def _oom_source(mode: str, directories: list[str]) -> str:
 def confinement(config: Config, state: dict[str, object]) -> Confinement | None:
     """The filter of the configuration, compiled; None if it has none."""
     profile = config.linux.seccomp if config.linux else None
+    if filters.wanted(config):
+        return filters.default_confinement(config)
     if profile is None:
         return None
     from trimaran.plan.seccomp import compile_profile
