@@ -13,6 +13,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <net/if.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/personality.h>
 #include <sys/prctl.h>
@@ -45,6 +47,25 @@ int op_keyring(struct run *run, const struct operation *op)
 {
     return syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, op->args[0].string) < 0 && errno != ENOSYS
                ? fail(run, "keyctl", op->args[0].string) : 0;
+}
+
+/* A new network namespace has a loopback device, but it is down. netdevice(7) */
+int op_loopback(struct run *run, const struct operation *op)
+{
+    struct ifreq request = {.ifr_name = "lo"};
+    (void)op;
+    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return fail(run, "socket", "lo");
+    int result = ioctl(fd, SIOCGIFFLAGS, &request);
+    if (result == 0) {
+        request.ifr_flags |= IFF_UP;
+        result = ioctl(fd, SIOCSIFFLAGS, &request);
+    }
+    if (result < 0)
+        fail(run, "ioctl", "lo");
+    close(fd);
+    return result < 0 ? -1 : 0;
 }
 
 int op_hostname(struct run *run, const struct operation *op)

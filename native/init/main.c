@@ -1,6 +1,6 @@
 /* trimaran-init: executes a plan, reports, and is gone; the process it made is its caller's child.
  *
- *   trimaran-init PRESERVE [listen]
+ *   trimaran-init PRESERVE [listen] [close:FD ...]
  *
  * Descriptors: 0 to 2 the process's stdio; 3 to 2+PRESERVE what the process inherits besides; then the plan,
  * the peer socket, and with `listen` the listening socket that `start` will come to. On the peer socket it
@@ -30,10 +30,16 @@ int main(int argc, char **argv)
     struct plan_inputs inputs = {
         .stdio = {-1, -1, -1},
         .peer = 4 + preserve,
-        .listener = argc > 2 && !strcmp(argv[2], "listen") ? 5 + preserve : -1,
+        .listener = -1,
         .preserve = preserve,
         .sibling = true,
     };
+    for (int i = 2; i < argc; i++) {
+        if (!strcmp(argv[i], "listen"))
+            inputs.listener = 5 + preserve;
+        else if (!strncmp(argv[i], "close:", 6))
+            close(atoi(argv[i] + 6));
+    }
     if (plan_load(&plan, 3 + preserve, &error)) {
         report_error(inputs.peer, &error);
         return 125;

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from trimaran.plan.host import CgroupLayout
     from trimaran.spec.resources import Resources
 
-# Made only if something is asked of them: a new cpuset is empty until it is given CPUs and memory nodes.
-_ON_DEMAND = ("cpuset", "hugetlb", "net_cls", "net_prio", "perf_event", "rdma", "misc", "debug")
+# Made only if something is asked of them: few hosts have them all.
+_ON_DEMAND = ("hugetlb", "net_cls", "net_prio", "perf_event", "rdma", "misc", "debug")
 PATH = "$.linux.cgroupsPath"
 
 

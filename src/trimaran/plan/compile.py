@@ -43,10 +43,11 @@ def create(
     joined = namespaces.open_joined(build, spaces)
     listener = process.connect_listener(build, confinement)
     sources = rootfs.open_sources(build, spaces, joined)
+    devices = rootfs.prepare_devices(build, spaces)
     _parent(build, spaces, cgroup, hooks, state, first)
     namespaces.enter(build, spaces, joined)
     _prepare(build, spaces)
-    _files(build, spaces, sources, first, hooks, state)
+    _files(build, spaces, sources, devices, first, hooks, state)
     _become(build, first, confinement, listener, hooks, state)
     return build.plan
 
@@ -117,6 +118,8 @@ def _prepare(build: Build, spaces: Namespaces) -> None:
         plan.add(
             "keyring", f"_ses.{build.id}", why="the caller's keys are not the container's", optional=True
         )
+    if "network" in spaces.created:
+        plan.add("loopback", why="a new network namespace's loopback device is down", optional=True)
     if config.hostname and "uts" in spaces.created | set(spaces.joined):
         plan.add("hostname", config.hostname, why="$.hostname")
     if config.domainname:
@@ -127,6 +130,7 @@ def _files(
     build: Build,
     spaces: Namespaces,
     sources: dict[int, int],
+    devices: dict[str, int],
     first: Process,
     hooks: Hooks | None,
     state: str,
@@ -136,7 +140,7 @@ def _files(
     if spaces.own_mounts:
         rootfs.make_root(build)
         rootfs.make_mounts(build, spaces, sources)
-        rootfs.make_devices(build, spaces)
+        rootfs.make_devices(build, spaces, devices)
     else:
         rootfs.open_root(build)
     process.console(build, first, "$.process", bind=spaces.own_mounts)

@@ -80,6 +80,7 @@ OPERATIONS: dict[str, tuple[int, str, tuple[str, ...]]] = {
     "copy_up": (56, "dds", ("slot", "root", "path")),
     "enroll": (57, "s", ("path",)),
     "enter_cgroup": (59, "s", ("path",)),
+    "loopback": (69, "", ()),
     "write_either": (58, "ssss", ("path", "text", "other_path", "other_text")),
 }
 

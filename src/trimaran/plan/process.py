@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 SYS_ADMIN = mask(["CAP_SYS_ADMIN"])
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 BIND_CONSOLE = 1 << 32
+INHERIT = ["@ENV@"]
+"""In place of a hook's environment: that of the runtime."""
 _PERSONALITIES = {"LINUX": 0, "LINUX32": 8}
 _IO_CLASSES = {"IOPRIO_CLASS_RT": 1, "IOPRIO_CLASS_BE": 2, "IOPRIO_CLASS_IDLE": 3}
 _POLICIES = {
@@ -207,6 +209,11 @@ def labels(build: Build, process: Process, at: str) -> None:
             build.plan.add("write", procfs, plan_path, label, why=f"{at}.{field}")
 
 
+def last_of_each(env: list[str]) -> list[str]:
+    """An environment in which each variable is set once: the last value counts."""
+    return list({variable.partition("=")[0]: variable for variable in env}.values())
+
+
 def search_path(env: list[str]) -> str:
     """The value of PATH that the program is looked up with."""
     for variable in reversed(env):
@@ -239,7 +246,7 @@ def execute(
     if confinement:
         arguments = (confinement.filter, confinement.flags, listener, confinement.listener_state)
         plan.add("seccomp", *arguments, why=confinement.where)
-    plan.add("execve", process.args, process.env, why=f"{at}.args")
+    plan.add("execve", process.args, last_of_each(process.env), why=f"{at}.args")
 
 
 def hooks(build: Build, wanted: list[Hook], kind: str, state: str) -> None:
@@ -247,7 +254,8 @@ def hooks(build: Build, wanted: list[Hook], kind: str, state: str) -> None:
     for number, hook in enumerate(wanted):
         args = hook.args or [hook.path]
         where = f"$.hooks.{kind}[{number}]"
-        build.plan.add("hook", hook.path, args, hook.env, hook.timeout or 0, state, why=where)
+        env = INHERIT if hook.env is None else hook.env
+        build.plan.add("hook", hook.path, args, env, hook.timeout or 0, state, why=where)
 
 
 def connect_listener(build: Build, confinement: Confinement | None) -> int:

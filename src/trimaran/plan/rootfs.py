@@ -210,49 +210,95 @@ def set_propagation(build: Build, slot: int, options: MountOptions, why: str) ->
         build.plan.add("setattr", slot, 0, 0, options.propagation, recursive, NO_SLOT, why=why)
 
 
-def make_devices(build: Build, namespaces: Namespaces) -> None:
-    """Device nodes and the links of /dev, unless the host's /dev is mounted there."""
+class _Node:
+    """A device node to make: path, mode with type, numbers, owner in the container, and why."""
+
+    def __init__(
+        self, path: str, mode: int, device: tuple[int, int], owner: tuple[int, int], why: str
+    ) -> None:
+        self.path = path
+        self.mode = mode
+        self.device = device[0] << 32 | device[1]
+        self.owner = owner
+        self.why = why
+
+
+def _nodes(build: Build) -> list[_Node]:
+    """All device nodes; none where the host's /dev is mounted."""
     linux = build.config.linux
     if any(
         m.destination.rstrip("/") == "/dev" and "bind" in (m.type, *m.options) for m in build.config.mounts
     ):
-        return
-    wanted = {d.path: (d, f"$.linux.devices[{i}]") for i, d in enumerate(linux.devices if linux else [])}
-    for path, major, minor in DEFAULT_DEVICES:
-        if path not in wanted:
-            _device(build, namespaces, path, _S_IFCHR | 0o666, major, minor, 0, 0, "a default device")
-    for path, (device, why) in wanted.items():
+        return []
+    asked = linux.devices if linux else []
+    taken = {device.path for device in asked}
+    nodes = [
+        _Node(path, _S_IFCHR | 0o666, (major, minor), (0, 0), "a default device")
+        for path, major, minor in DEFAULT_DEVICES
+        if path not in taken
+    ]
+    for number, device in enumerate(asked):
         mode = _KINDS[device.type] | (0o666 if device.file_mode is None else device.file_mode & 0o7777)
-        uid, gid = device.uid or 0, device.gid or 0
-        _device(build, namespaces, path, mode, device.major, device.minor, uid, gid, why)
-    for path, target in _DEFAULT_LINKS:
-        build.plan.add("symlink", build.root, path, target, why="a default link")
-    if any(m.type == "devpts" for m in build.config.mounts):
-        build.plan.add("symlink", build.root, "/dev/ptmx", "pts/ptmx", why="the container's own terminals")
+        owner = device.uid or 0, device.gid or 0
+        why = f"$.linux.devices[{number}]"
+        nodes.append(_Node(device.path, mode, (device.major, device.minor), owner, why))
+    return nodes
 
 
-def _device(
-    build: Build,
-    namespaces: Namespaces,
-    path: str,
-    mode: int,
-    major: int,
-    minor: int,
-    uid: int,
-    gid: int,
-    why: str,
-) -> None:
+def prepare_devices(build: Build, namespaces: Namespaces) -> dict[str, int]:
+    """Slots of the devices of a container with a user namespace, in which none can be made.
+
+    The calling process makes them in a file system that is mounted nowhere, from which they are bound. An
+    ordinary user cannot: then the host's devices are bound.
+    """
+    nodes = _nodes(build)
+    slots: dict[str, int] = {}
+    if not (namespaces.own_user and namespaces.own_mounts and nodes) or build.host.rootless:
+        return slots
     plan = build.plan
-    parent = path.rpartition("/")[0]
-    if parent not in ("", "/dev"):
-        plan.add("mkdirs", build.root, parent, 0o755, why=why)
-    if namespaces.own_user:
-        # No device can be made in a user namespace: the host's is bound.
-        slot = plan.slot(path)
-        plan.add("tree", slot, NO_SLOT, path, 0, why=why)
-        plan.add("attach", slot, build.root, path, 0, why=why)
-    else:
-        plan.add("mknod", build.root, path, mode, major << 32 | minor, uid, gid, why=why)
+    base = plan.slot("devices")
+    plan.add("filesystem", base, "tmpfs", "devices", ["mode=711"], NOSUID | NOEXEC, why="$.linux.devices")
+    for number, node in enumerate(nodes):
+        uid, gid = _outside(build, node.owner)
+        plan.add("mknod", base, str(number), node.mode, node.device, uid, gid, why=node.why)
+        slots[node.path] = plan.slot(node.path)
+        plan.add("tree", slots[node.path], base, str(number), 0, why=node.why)
+    return slots
+
+
+def _outside(build: Build, owner: tuple[int, int]) -> tuple[int, int]:
+    """The owner's numbers outside of the user namespace; those that are not mapped are left to the host."""
+    linux = build.config.linux
+    assert linux is not None
+    result = []
+    for id, maps in zip(owner, (linux.uid_mappings, linux.gid_mappings), strict=True):
+        mapped = (m.host_id + id - m.container_id for m in maps if 0 <= id - m.container_id < m.size)
+        result.append(next(mapped, 0))
+    return result[0], result[1]
+
+
+def make_devices(build: Build, namespaces: Namespaces, prepared: dict[str, int]) -> None:
+    """Device nodes and the links of /dev, unless the host's /dev is mounted there."""
+    plan, nodes = build.plan, _nodes(build)
+    for node in nodes:
+        parent = node.path.rpartition("/")[0]
+        if parent not in ("", "/dev"):
+            plan.add("mkdirs", build.root, parent, 0o755, why=node.why)
+        if not namespaces.own_user:
+            arguments = (node.path, node.mode, node.device, *node.owner)
+            plan.add("mknod", build.root, *arguments, why=node.why)
+            continue
+        slot = prepared.get(node.path)
+        if slot is None:
+            slot = plan.slot(node.path)
+            plan.add("tree", slot, NO_SLOT, node.path, 0, why=node.why)
+        plan.add("attach", slot, build.root, node.path, 0, why=node.why)
+    if not nodes:
+        return
+    for path, target in _DEFAULT_LINKS:
+        plan.add("symlink", build.root, path, target, why="a default link")
+    if any(m.type == "devpts" for m in build.config.mounts):
+        plan.add("symlink", build.root, "/dev/ptmx", "pts/ptmx", why="the container's own terminals")
 
 
 def change_root(build: Build) -> None:

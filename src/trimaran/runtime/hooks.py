@@ -38,7 +38,10 @@ def _run(hook: Hook, state: bytes) -> str:
     output_read, output_write = os.pipe2(os.O_CLOEXEC)
     try:
         arguments = [os.fsencode(argument) for argument in hook.args or [hook.path]]
-        environment = [os.fsencode(variable) for variable in hook.env]
+        if hook.env is None:
+            environment = [name + b"=" + value for name, value in os.environb.items()]
+        else:
+            environment = [os.fsencode(variable) for variable in hook.env]
         try:
             _, pidfd = _sys.spawn(
                 executable, arguments, environment, (input_read, output_write, output_write)

@@ -61,13 +61,16 @@ def launch(
     nothing of the process is left. ``preserve``: descriptors from 3 on that it inherits."""
     ours, theirs = packet_pair()
     plan_fd = sealed("plan", wire)
-    fds = [*stdio, *range(3, 3 + preserve), plan_fd, theirs.fileno()]
+    inherited = range(3, 3 + preserve)
+    holes = [fd for fd in inherited if not _is_open(fd)]
+    fds = [*stdio, *(plan_fd if fd in holes else fd for fd in inherited), plan_fd, theirs.fileno()]
     argv = [b"trimaran-init", str(preserve).encode()]
     if listener >= 0:
         fds.append(listener)
         argv.append(b"listen")
+    argv += [f"close:{fd}".encode() for fd in holes]
     try:
-        _, pidfd = _sys.spawn(program(), argv, _helper_environment(), fds)
+        _, pidfd = _sys.spawn(program(), argv, _environment(), fds)
     finally:
         theirs.close()
         os.close(plan_fd)
@@ -84,9 +87,19 @@ def launch(
     return launched
 
 
-def _helper_environment() -> list[bytes]:
-    # For newuidmap and newgidmap; the container's environment is in the plan.
-    return [b"PATH=" + os.environb.get(b"PATH", b"/usr/sbin:/usr/bin:/sbin:/bin")]
+def _is_open(fd: int) -> bool:
+    try:
+        os.fstat(fd)
+    except OSError:
+        return False
+    return True
+
+
+def _environment() -> list[bytes]:
+    """Ours, for hooks that are given none, and for newuidmap(1); the container's is in the plan."""
+    environment = dict(os.environb)
+    environment.setdefault(b"PATH", b"/usr/sbin:/usr/bin:/sbin:/bin")
+    return [name + b"=" + value for name, value in environment.items()]
 
 
 def _await_ready(plan: Plan, launched: Launched) -> None:

@@ -30,7 +30,7 @@ def check_id(id: str) -> None:
     if not id or len(id) > MAX_ID or not _ID_CHARACTERS.issuperset(id) or id in (".", ".."):
         shown = id if len(id) <= 60 else f"{id[:57]}..."
         raise InvalidInput(
-            f"{shown!r} is not a container id",
+            f"invalid container ID {shown!r}",
             why="an id has 1 to 255 letters, digits and _ + - .",
             hint="choose another id",
         )

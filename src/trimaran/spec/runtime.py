@@ -127,11 +127,11 @@ class Process(Record):
 
 
 class Hook(Record):
-    """A program run at a point of the life cycle; ``timeout`` in seconds."""
+    """A program run at a point of the life cycle; ``timeout`` in seconds; no ``env``: that of the runtime."""
 
     path: str
     args: list[str] = []
-    env: list[str] = []
+    env: list[str] | None = None
     timeout: I64 | None = None
 
 

@@ -67,6 +67,9 @@ def _check_names(config: Config) -> None:
             raise SpecError(f"$.{key}", "it would be set on the host", hint='add a namespace of type "uts"')
         if len(value.encode()) > 64:
             raise SpecError(f"$.{key}", "longer than 64 bytes")
+    twice = config.linux.sysctl.get("kernel.domainname") if config.linux else None
+    if config.domainname and twice not in (None, config.domainname):
+        raise SpecError("$.domainname", f'"{twice}" is given as the kernel parameter for it')
 
 
 def check_process(process: Process, path: str) -> list[str]:

@@ -56,7 +56,11 @@ EVERY_V1 = CgroupLayout("v1", {name: f"/c/{name}" for name in ALL}, {}, ("0-3", 
 
 def v1(**fields) -> dict[str, str]:
     plan = cgroups.plan(resources(**fields), EVERY_V1, "/a", "id")
-    return {w.path.removeprefix("/c/"): w.text for w in plan.writes if "devices" not in w.path}
+    return {
+        w.path.removeprefix("/c/"): w.text
+        for w in plan.writes
+        if "devices" not in w.path and "cpuset is born" not in w.why
+    }
 
 
 def v2(**fields) -> dict[str, str]:
@@ -82,13 +86,22 @@ def test_v1_memory():
 def test_v1_cpu_and_the_levels_of_a_cpuset():
     assert v1(cpu={"shares": 5, "quota": -1, "period": 7, "burst": 1, "realtimePeriod": 8, "cpus": "1"}) == {
         "cpuset/a/cpuset.cpus": "1",
-        "cpuset/a/cpuset.mems": "0",
         "cpu/a/cpu.shares": "5",
         "cpu/a/cpu.cfs_period_us": "7",
         "cpu/a/cpu.cfs_quota_us": "-1",
         "cpu/a/cpu.cfs_burst_us": "1",
         "cpu/a/cpu.rt_period_us": "8",
     }
+
+
+def test_a_cpuset_is_filled_on_all_levels():
+    plan = cgroups.plan(None, EVERY_V1, "/a/b", "id")
+    assert [(w.path, w.text, w.optional) for w in plan.writes if "cpuset" in w.path] == [
+        ("/c/cpuset/a/cpuset.cpus", "0-3", True),
+        ("/c/cpuset/a/cpuset.mems", "0", True),
+        ("/c/cpuset/a/b/cpuset.cpus", "0-3", False),
+        ("/c/cpuset/a/b/cpuset.mems", "0", False),
+    ]
 
 
 DEVICE = {"major": 8, "minor": 16}

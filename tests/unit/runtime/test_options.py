@@ -56,5 +56,5 @@ def test_what_is_no_signal(text):
 
 @pytest.mark.parametrize("id", ["", ".", "..", "a/b", "a\0b", "a b", "é", "x" * 256, "x" * 1_000_000])
 def test_what_is_no_id(id):
-    with pytest.raises(InvalidInput, match="is not a container id"):
+    with pytest.raises(InvalidInput, match="invalid container ID"):
         check_id(id)
