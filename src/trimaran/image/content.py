@@ -11,7 +11,7 @@ import hashlib
 import os
 import time
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, BinaryIO
+from typing import IO, TYPE_CHECKING, BinaryIO
 
 from trimaran.errors import ImageError, IntegrityError, NotFound
 from trimaran.image.reference import is_digest
@@ -89,6 +89,10 @@ class ContentStore:
         algorithm, _, value = digest.partition(":")
         target, partial = self.path(digest), os.path.join(self._ingests, f"{algorithm}-{value}")
         return Ingest(target, _lock(partial, target, waiting), partial, digest, size)
+
+    def temporary(self) -> Temporary:
+        """A blob whose digest is known only when it has been written."""
+        return Temporary(self, self._ingests)
 
     def verify(self, digest: str) -> None:
         """Read a blob to its end. Raises IntegrityError, and removes it, if it does not match its digest."""
@@ -221,6 +225,49 @@ class Ingest:
 
     def close(self) -> None:
         """Let go of the lock. Idempotent."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
+class Temporary:
+    """A blob that is made here. It has no name until :meth:`commit`, so a crash leaves nothing."""
+
+    def __init__(self, store: ContentStore, directory: str) -> None:
+        self._store = store
+        self._fd = os.open(directory, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o400)
+
+    def write(self, data: bytes | memoryview) -> None:
+        """Append."""
+        view = memoryview(data)
+        while view:
+            view = view[os.write(self._fd, view) :]
+
+    def copy(self, source: IO[bytes]) -> tuple[str, int]:
+        """Append all of a file; returns its sha256 digest and its size."""
+        digest, size = hashlib.sha256(), 0
+        while data := source.read(_READ):
+            digest.update(data)
+            size += len(data)
+            self.write(data)
+        return f"sha256:{digest.hexdigest()}", size
+
+    def commit(self, digest: str) -> None:
+        """Make it visible under its digest, durably."""
+        target = self._store.path(digest)
+        os.fsync(self._fd)
+        # Only with a directory's descriptor does os.link follow the link: open(2), O_TMPFILE.
+        links = os.open("/proc/self/fd", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.link(str(self._fd), target, src_dir_fd=links)
+        except FileExistsError:
+            return
+        finally:
+            os.close(links)
+        _sync_directory(os.path.dirname(target))
+
+    def close(self) -> None:
+        """Let go of it. Idempotent."""
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1

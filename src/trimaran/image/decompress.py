@@ -54,25 +54,37 @@ class _Peeked(io.RawIOBase):
 def open_reader(source: Source, media_type: str) -> Reader:
     """A reader of the uncompressed stream. Raises ImageError if the content belies the media type."""
     stated = media.compression(media_type)
-    head = bytearray(4)
-    size = 0
-    while size < 4 and (got := source.readinto(memoryview(head)[size:])):
-        size += got
-    found = media.sniff(bytes(head[:size]))
+    peeked, found = _peek(source)
     if found != stated:
         raise ImageError(
             "a layer's media type lies", why=f"it says {stated} compression, the content has {found}"
         )
-    peeked = _Peeked(bytes(head[:size]), source)
-    if stated == "gzip":
+    return _reader(peeked, found)
+
+
+def open_any(source: Source) -> Reader:
+    """A reader of the uncompressed stream, of whatever compression it has."""
+    return _reader(*_peek(source))
+
+
+def _peek(source: Source) -> tuple[_Peeked, str]:
+    head = bytearray(4)
+    size = 0
+    while size < 4 and (got := source.readinto(memoryview(head)[size:])):
+        size += got
+    return _Peeked(bytes(head[:size]), source), media.sniff(bytes(head[:size]))
+
+
+def _reader(peeked: _Peeked, compression: str) -> Reader:
+    if compression == "gzip":
         from isal.igzip import IGzipFile
 
         members: Reader = IGzipFile(fileobj=peeked, mode="rb")  # type: ignore[no-untyped-call]
         return members
-    if stated == "zstd":
-        import zstandard
+    if compression == "zstd":
+        from zstandard import ZstdDecompressor
 
-        decompressor = zstandard.ZstdDecompressor(max_window_size=MAX_WINDOW)
+        decompressor = ZstdDecompressor(max_window_size=MAX_WINDOW)
         frames: Reader = decompressor.stream_reader(
             cast(BinaryIO, peeked), read_size=1 << 18, read_across_frames=True
         )

@@ -11,7 +11,7 @@ from trimaran.image.decompress import Source, decompression_errors, open_reader,
 from trimaran.image.http import Cancelled
 from trimaran.image.layers import LayerSink
 from trimaran.image.manifest import Descriptor
-from trimaran.image.progress import RETRYING, UNPACKING, Progress
+from trimaran.image.progress import RETRYING, UNPACKING, Progress, Quiet
 from trimaran.image.relay import Relay
 from trimaran.image.repository import Repository
 from trimaran.image.source import FileSource, NetworkSource
@@ -66,13 +66,7 @@ class Fetcher:
             if not ingest.complete:
                 return self._download(blob, diff_id, sink, ingest)
         if sink:
-            try:
-                with self._content.open(blob.digest) as file:
-                    self._unpack(FileSource(file), blob, diff_id, sink)
-            except ImageError:
-                self._content.verify(blob.digest)
-                raise
-            sink.finish()
+            unpack_stored(self._content, blob, diff_id, sink, self._progress, self._max_layer)
         return None
 
     def _download(self, blob: Descriptor, diff_id: str, sink: LayerSink | None, ingest: Ingest) -> None:
@@ -81,7 +75,7 @@ class Fetcher:
         try:
             if sink:
                 try:
-                    self._unpack(source, blob, diff_id, sink)
+                    unpack(source, blob, diff_id, sink, self._progress, self._max_layer)
                 except ImageError as error:
                     broken = error
             source.drain()
@@ -94,31 +88,52 @@ class Fetcher:
         if sink:
             sink.finish()
 
-    def _unpack(self, source: Source, blob: Descriptor, diff_id: str, sink: LayerSink) -> None:
-        """Decompress, verify the diff ID, and feed the sink."""
-        limit = size_limit(blob.size, self._max_layer)
-        digest = hasher(diff_id)
-        size = 0
 
-        def consume(data: memoryview) -> None:
-            nonlocal size
-            size += len(data)
-            if size > limit:
-                raise ImageError(
-                    f"the layer {blob.digest} is too large when unpacked",
-                    why=f"more than {limit} bytes out of {blob.size}",
-                    hint="if it is meant to be, raise TRIMARAN_MAX_LAYER",
-                )
-            digest.update(data)
-            sink.feed(data)
-            self._progress.update(blob.digest, UNPACKING, size, 0)
+def unpack_stored(
+    content: ContentStore,
+    blob: Descriptor,
+    diff_id: str,
+    sink: LayerSink,
+    progress: Progress | None = None,
+    max_layer: int = 0,
+) -> None:
+    """Unpack a layer whose blob is in the store. A damaged blob is removed (IntegrityError)."""
+    try:
+        with content.open(blob.digest) as file:
+            unpack(FileSource(file), blob, diff_id, sink, progress or Quiet(), max_layer)
+    except ImageError:
+        content.verify(blob.digest)
+        raise
+    sink.finish()
 
-        try:
-            Relay(consume).run(open_reader(source, blob.media_type))
-        except decompression_errors() as error:
-            raise ImageError(f"the layer {blob.digest} cannot be decompressed", why=str(error)) from error
-        actual = f"{diff_id.partition(':')[0]}:{digest.hexdigest()}"
-        if actual != diff_id:
-            raise IntegrityError(
-                f"the layer {blob.digest} is not what its image promises", why=f"its content has {actual}"
+
+def unpack(
+    source: Source, blob: Descriptor, diff_id: str, sink: LayerSink, progress: Progress, max_layer: int = 0
+) -> None:
+    """Decompress, verify the diff ID, and feed the sink."""
+    limit = size_limit(blob.size, max_layer)
+    digest = hasher(diff_id)
+    size = 0
+
+    def consume(data: memoryview) -> None:
+        nonlocal size
+        size += len(data)
+        if size > limit:
+            raise ImageError(
+                f"the layer {blob.digest} is too large when unpacked",
+                why=f"more than {limit} bytes out of {blob.size}",
+                hint="if it is meant to be, raise TRIMARAN_MAX_LAYER",
             )
+        digest.update(data)
+        sink.feed(data)
+        progress.update(blob.digest, UNPACKING, size, 0)
+
+    try:
+        Relay(consume).run(open_reader(source, blob.media_type))
+    except decompression_errors() as error:
+        raise ImageError(f"the layer {blob.digest} cannot be decompressed", why=str(error)) from error
+    actual = f"{diff_id.partition(':')[0]}:{digest.hexdigest()}"
+    if actual != diff_id:
+        raise IntegrityError(
+            f"the layer {blob.digest} is not what its image promises", why=f"its content has {actual}"
+        )

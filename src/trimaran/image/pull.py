@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
 
 from trimaran.errors import ImageError, NotFound, RegistryError
 from trimaran.image.client import Transport
-from trimaran.image.config import MAX_CONFIG_BYTES, chain_ids, diff_ids, parse_config, platform_of
+from trimaran.image.config import MAX_CONFIG_BYTES
 from trimaran.image.content import ContentStore
+from trimaran.image.describe import make_image
 from trimaran.image.fetch import Fetcher
 from trimaran.image.layers import LayerSink, LayerStore
 from trimaran.image.manifest import Descriptor, Index, Manifest, parse_manifest
-from trimaran.image.model import Image, Layer
+from trimaran.image.model import Image
 from trimaran.image.platform import Platform
 from trimaran.image.progress import DONE, RESOLVING, WAITING, Progress, Quiet
 from trimaran.image.reference import Reference
@@ -31,7 +31,7 @@ class PullOptions:
 
     ``platform``: None for this machine's. ``max_layer``: bytes that an unpacked layer may have, 0 for the
     default (:func:`~trimaran.image.decompress.size_limit`). ``verify`` raises for a manifest that is not
-    to be trusted.
+    to be trusted. Without ``record`` the image's name is not changed: content only is fetched.
     """
 
     platform: Platform | None = None
@@ -39,6 +39,7 @@ class PullOptions:
     parallel: int = PARALLEL_LAYERS
     max_layer: int = 0
     verify: Verify | None = None
+    record: bool = True
 
 
 def pull(
@@ -162,37 +163,22 @@ class _Pull:
         image = self._describe(top, fetched, manifest)
         self.lease.protect(image.chain_ids)
         self._fetch_layers(image, manifest.layers, self.layers if manifest.is_image else None)
-        self.store.put(image)
+        if self.options.record:
+            self.store.put(image)
         return image
 
     def _describe(self, top: Fetched, fetched: Fetched, manifest: Manifest) -> Image:
-        """The image as its configuration has it; an artifact's is not looked into."""
-        config: dict[str, Any] = {}
-        platform, diffs = self.wanted, [blob.digest for blob in manifest.layers]
         if manifest.config.size > MAX_CONFIG_BYTES:
             raise ImageError("the image configuration is too large", why=f"{manifest.config.size} bytes")
         self.fetcher.blob(manifest.config)
-        if manifest.is_image:
-            config = parse_config(self.store.content.read(manifest.config.digest, MAX_CONFIG_BYTES))
-            platform, diffs = platform_of(config), diff_ids(config)
-        if len(diffs) != len(manifest.layers):
-            raise ImageError(
-                f"{self.reference.familiar} is inconsistent",
-                why=f"{len(manifest.layers)} layers, but {len(diffs)} diff IDs",
-            )
-        return Image(
-            reference=str(self.reference),
+        return make_image(
+            str(self.reference),
+            manifest,
             digest=fetched.digest,
             target=top.digest,
-            media_type=manifest.media_type,
-            id=manifest.config.digest,
-            config=config,
-            layers=tuple(
-                Layer(blob.digest, blob.size, blob.media_type, diff, chain)
-                for blob, diff, chain in zip(manifest.layers, diffs, chain_ids(diffs), strict=True)
-            ),
-            platform=platform,
-            size=len(fetched.data) + manifest.config.size + sum(blob.size for blob in manifest.layers),
+            manifest_size=len(fetched.data),
+            config_data=self.store.content.read(manifest.config.digest, MAX_CONFIG_BYTES),
+            platform=self.wanted,
         )
 
     def _fetch_layers(self, image: Image, blobs: Sequence[Descriptor], layers: LayerStore | None) -> None:
