@@ -22,6 +22,24 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "logs": ("logs", "Show what a container has written"),
     "ps": ("ps", "List containers"),
     "bench": ("bench", "Measure how long containers of an image take on this machine"),
+    "pull": ("pull", "Fetch images from their registries"),
+    "push": ("push", "Send an image to a registry"),
+    "images": ("images", "List images"),
+    "rmi": ("rmi", "Remove images"),
+    "tag": ("tag", "Give an image more names"),
+    "login": ("login", "Log in to a registry"),
+    "logout": ("logout", "Forget the login to a registry"),
+    "save": ("save", "Write images to an archive"),
+    "load": ("load", "Load images from an archive"),
+    "import": ("import", "Make an image from the archive of a root file system"),
+    "export": ("export", "Write a container's files as an archive"),
+    "commit": ("commit", "Make an image from a container's changes"),
+    "history": ("history", "Show how an image was made"),
+    "check": ("check", "Verify all images and layers, and heal them"),
+    "image inspect": ("image_inspect", "Show all of images, as JSON"),
+    "image mount": ("image_mount", "Mount an image's files on a directory, read-only"),
+    "image prune": ("image_prune", "Remove images without a name, or all unused ones"),
+    "image unmount": ("image_unmount", "Undo image mount"),
     "completion": ("completion", "Print the completion script of a shell"),
     "network connect": ("network_connect", "Put a running container on one more network"),
     "network create": ("network_create", "Create a network"),
@@ -31,6 +49,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "network prune": ("network_prune", "Remove the networks that no container is on"),
     "network reload": ("network_reload", "Make bridges, rules and the resolver again where they are missing"),
     "network rm": ("network_rm", "Remove networks"),
+    "system df": ("system_df", "Show how much space is taken, and how much prune would free"),
+    "system prune": ("system_prune", "Remove what is not used"),
     "version": ("version", "Say which version this is, and what it finds on this host"),
     "volume create": ("volume_create", "Create a volume"),
     "volume export": ("volume_export", "Write a volume's files as a tar archive"),
@@ -42,6 +62,11 @@ COMMANDS: dict[str, tuple[str, str]] = {
 }
 
 ALIASES: dict[str, str] = {
+    "image ls": "images",
+    "image list": "images",
+    "image rm": "rmi",
+    "image umount": "image unmount",
+    **{f"image {verb}": verb for verb in ("history", "import", "load", "pull", "push", "save", "tag")},
     "network list": "network ls",
     "network remove": "network rm",
     "volume list": "volume ls",
@@ -66,12 +91,21 @@ SECTIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
         ("run", "create", "start", "stop", "restart", "kill", "pause", "unpause", "wait", "rename", "rm"),
     ),
     ("Look into", ("ps", "logs", "exec", "attach")),
-    ("Other", ("bench", "completion", "version")),
+    (
+        "Images",
+        (
+            *("pull", "push", "images", "rmi", "tag", "save", "load", "import", "export", "commit"),
+            *("history", "login", "logout"),
+        ),
+    ),
+    ("Other", ("bench", "check", "completion", "version")),
 )
 """The one-word commands in the order of ``trimaran --help``."""
 
 GROUPS: dict[str, str] = {
+    "image": "What containers are made of",
     "network": "Networks that containers are on",
+    "system": "All of a root directory",
     "volume": "Directories that outlive containers",
     "container": "Containers",
 }

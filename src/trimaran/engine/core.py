@@ -77,16 +77,9 @@ class Core:
 
     def pull(self, reference: str, platform: Platform | None) -> Image:
         """Fetch an image from its registry."""
-        from trimaran.image.client import Transport
-        from trimaran.image.layer_store import UnpackedLayers
-        from trimaran.image.pull import PullOptions, pull
+        from trimaran.image.images import Images
 
-        transport = Transport()
-        try:
-            layers = UnpackedLayers(self.snapshots)
-            return pull(reference, self.images, transport, layers, options=PullOptions(platform=platform))
-        finally:
-            transport.close()
+        return Images(self.images, self.snapshots).pull(reference, platform=platform)
 
     def adopt(self, key: str, process: Process) -> None:
         """Remember the monitor of a process that a hull has made: it is this process's child."""

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from trimaran.engine.events import Event
     from trimaran.engine.options import OptionsDict
     from trimaran.engine.result import Result
+    from trimaran.image.images import Images
 
 
 class Engine:
@@ -28,6 +29,13 @@ class Engine:
     def __init__(self, root: str | None = None) -> None:
         self.core = Core(root)
         self.repaired = recovery.recover(self.core)
+
+    @property
+    def images(self) -> Images:
+        """The images: pull, push, tag, load, save, remove, check, ..."""
+        from trimaran.image.images import Images
+
+        return Images(self.core.images, self.core.snapshots)
 
     def run(
         self,

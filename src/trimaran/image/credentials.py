@@ -41,9 +41,15 @@ class Credential:
 
 
 class Credentials:
-    """The user's credential files, read when asked."""
+    """The user's credential files, read when asked. ``given`` is used in place of what they hold."""
 
-    def __init__(self, environ: Mapping[str, str] = os.environ, auth_file: str = "") -> None:
+    def __init__(
+        self,
+        environ: Mapping[str, str] = os.environ,
+        auth_file: str = "",
+        given: Credential | None = None,
+    ) -> None:
+        self._given = given
         self._environ = environ
         self._explicit = auth_file or environ.get("REGISTRY_AUTH_FILE", "")
 
@@ -68,6 +74,8 @@ class Credentials:
 
         Raises InvalidInput for a file that cannot be read, RegistryError for a helper that fails.
         """
+        if self._given:
+            return self._given
         for name in self.files():
             found = _find_in(_read(name), host, path)
             if found:

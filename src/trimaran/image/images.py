@@ -20,6 +20,11 @@ if TYPE_CHECKING:
     from trimaran.snapshot import Snapshotter
 
 
+# The class below has a method named ``list``.
+Listed = list[Image]
+Lines = list[str]
+
+
 class Images:
     """The images of one root directory, and the registries they come from and go to.
 
@@ -37,6 +42,14 @@ class Images:
         from trimaran.image.layer_store import UnpackedLayers
 
         return UnpackedLayers(self.snapshots)
+
+    def get(self, name: str, platform: Platform | None = None) -> Image:
+        """See :meth:`trimaran.image.store.ImageStore.get`."""
+        return self.store.get(name, platform)
+
+    def list(self) -> Listed:
+        """Every image, once for each name it has."""
+        return self.store.list()
 
     def pull(
         self,
@@ -83,7 +96,7 @@ class Images:
         finally:
             used.close()
 
-    def remove(self, name: str, *, force: bool = False) -> list[str]:
+    def remove(self, name: str, *, force: bool = False) -> Lines:
         """Untag an image; with its last name it goes, and what only it needed. Returns what was done.
 
         Raises NotFound, and Conflict if a container uses it or it has other names (unless ``force``).
@@ -121,7 +134,7 @@ class Images:
         finally:
             transport.close()
 
-    def load(self, path: str = "", file: IO[bytes] | None = None) -> list[Image]:
+    def load(self, path: str = "", file: IO[bytes] | None = None) -> Listed:
         """Load the images of an archive: a file or directory at ``path``, or what comes from ``file``."""
         from trimaran.image.bundle import open_bundle
         from trimaran.image.load import load
