@@ -46,11 +46,13 @@ int main(int argc, char **argv)
     }
     close(3 + preserve);
     pid_t pid = plan_start(plan, &inputs, NULL, &error);
+    pid_t left = plan_left(plan);
+    plan_free(plan);
     if (pid < 0) {
         if (error.index != -2)
             report_error(inputs.peer, &error);
         return 125;
     }
-    int length = snprintf(text, sizeof text, "pid %d %d", (int)pid, (int)plan_left(plan));
+    int length = snprintf(text, sizeof text, "pid %d %d", (int)pid, (int)left);
     return send(inputs.peer, text, (size_t)length, MSG_NOSIGNAL) == length ? 0 : 125;
 }
