@@ -1,4 +1,4 @@
-"""trimaran-init built with address and undefined-behaviour sanitizers makes containers without a complaint."""
+"""trimaran-init with address and undefined-behaviour sanitizers makes containers without a complaint."""
 
 from __future__ import annotations
 
