@@ -60,6 +60,7 @@ NETWORK = (
     ),
     Option("--network-alias", metavar="NAME", many=True, help="One more name on its network"),
     Option("--ip", metavar="ADDRESS", help="Its IPv4 address"),
+    Option("--ip6", metavar="ADDRESS", help="Its IPv6 address"),
     Option("--mac-address", metavar="MAC", help="Its MAC address"),
     Option("-p", "--publish", metavar="[IP:][HOST:]CTR", many=True, help="Publish a port"),
     Option("-P", "--publish-all", help="Publish all ports that the image exposes"),

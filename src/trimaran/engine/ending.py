@@ -54,7 +54,8 @@ def clear(core: Core, record: Record, *, force: bool = False) -> None:
 
 def has_network(options: Options) -> bool:
     """Whether the engine attaches the container to networks."""
-    return not (options.networks[0] in ("none", "host") or options.networks[0].startswith("container:"))
+    first = options.networks[0] if options.networks else ""
+    return first not in ("none", "host") and not first.startswith(("container:", "ns:"))
 
 
 def refresh(core: Core, record: Record) -> Record:

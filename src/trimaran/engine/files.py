@@ -26,11 +26,19 @@ class NoNetwork:
     resolver: tuple[str, ...] = ()
 
 
+def make_empty(directory: str) -> None:
+    """Make the files, to be mounted: what belongs in them is not known yet."""
+    for name in NAMES:
+        open(os.path.join(directory, name), "w", encoding="utf-8").close()
+
+
 def write(directory: str, options: Options, hostname: str, network: Any, *, shares_host: bool) -> None:
     """Write /etc/hostname, hosts and resolv.conf, in place: they may be mounted already."""
     from trimaran.network import files
+    from trimaran.network.parse import parse_extra_host
 
-    extra = [(name, address) for name, _, address in (entry.partition(":") for entry in options.add_host)]
+    # Whoever shares the host's network finds the host at its own loopback.
+    extra = [parse_extra_host(entry, "127.0.0.1" if shares_host else "") for entry in options.add_host]
     texts = {
         "hostname": files.hostname_file(hostname),
         "hosts": files.hosts_file(network, hostname, extra),
@@ -42,7 +50,7 @@ def write(directory: str, options: Options, hostname: str, network: Any, *, shar
 
 
 def _resolver(options: Options, network: Any, shares_host: bool) -> str:
-    if not shares_host and not network.endpoints:
+    if not shares_host and not network.endpoints and not network.resolver:
         return ""
     from trimaran.network.files import resolv_conf
     from trimaran.network.model import DnsOptions

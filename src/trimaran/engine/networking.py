@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from trimaran.errors import Conflict
 from trimaran.network.model import DnsOptions, EndpointRequest, NetworkRequest, NetworkResult, PortRequest
-from trimaran.network.parse import parse_mac, parse_network, parse_ports
+from trimaran.network.parse import parse_mac, parse_mode, parse_ports
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,20 +20,21 @@ if TYPE_CHECKING:
 
 def request(options: Options, name: str, hostname: str, image: Mapping[str, Any]) -> NetworkRequest:
     """What is asked of the network. Raises InvalidInput."""
-    endpoints = [parse_network(text) for text in options.networks]
-    if endpoints and (options.ip or options.mac_address or options.network_alias):
+    mode = parse_mode(options.networks)
+    endpoints = list(mode.endpoints)
+    if endpoints and (options.ip or options.ip6 or options.mac_address or options.network_alias):
         endpoints[0] = _first(endpoints[0], options)
     ports = [parse_ports(text) for text in options.ports]
     if options.publish_all:
         ports += [_exposed(text) for text in image.get("ExposedPorts") or {}]
-    hosts = [(host, address) for host, _, address in (entry.partition(":") for entry in options.add_host)]
     return NetworkRequest(
         endpoints=tuple(endpoints),
         ports=tuple(ports),
         name=name,
         hostname=hostname,
         dns=DnsOptions(tuple(options.dns), tuple(options.dns_search), tuple(options.dns_option)),
-        extra_hosts=tuple(hosts),
+        program=mode.kind if mode.kind in ("pasta", "slirp4netns") else "",
+        program_options=mode.target if mode.kind in ("pasta", "slirp4netns") else "",
     )
 
 
@@ -42,7 +43,8 @@ def _first(endpoint: EndpointRequest, options: Options) -> EndpointRequest:
 
     mac = parse_mac(options.mac_address) if options.mac_address else endpoint.mac
     aliases = (*endpoint.aliases, *options.network_alias)
-    return replace(endpoint, ipv4=options.ip or endpoint.ipv4, mac=mac, aliases=aliases)
+    ipv4, ipv6 = options.ip or endpoint.ipv4, options.ip6 or endpoint.ipv6
+    return replace(endpoint, ipv4=ipv4, ipv6=ipv6, mac=mac, aliases=aliases)
 
 
 def _exposed(text: str) -> PortRequest:

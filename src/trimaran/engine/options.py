@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         network: str | Sequence[str]
         network_alias: Sequence[str]
         ip: str
+        ip6: str
         mac_address: str
         ports: Sequence[str]
         publish_all: bool
@@ -117,6 +118,7 @@ class Options:
     network: str | Sequence[str] = "bridge"
     network_alias: Sequence[str] = ()
     ip: str = ""
+    ip6: str = ""
     mac_address: str = ""
     ports: Sequence[str] = ()
     publish_all: bool = False

@@ -104,8 +104,7 @@ class _Start:
         self.directory = core.paths.container(id)
         self.record = core.containers.find(id)
         self.hull: Isolation = core.isolations.get(options.isolation)
-        networks = options.networks
-        self.networked = not ((networks and networks[0] in ("none", "host")) or _joins(networks[0]))
+        self.networked = ending.has_network(options)
 
     def run(self) -> int:
         """The PID of the first process."""
@@ -113,7 +112,10 @@ class _Start:
         state = self.core.paths.state(self.id)
         os.mkdir(state, 0o700)
         try:
-            self._write_files(files.NoNetwork())
+            if self.networked:
+                files.make_empty(self.directory)
+            else:
+                self._write_files(files.NoNetwork())
             process = self._create(state)
             if self.networked:
                 self._connect(process)
@@ -128,7 +130,7 @@ class _Start:
         if not requests:
             process = self.hull.create(self._request(state, []))
         else:
-            with storage.prepare(self.core, requests, self.image) as prepared:
+            with storage.prepare(self.core, requests, self.image, self.options.isolation) as prepared:
                 process = self.hull.create(self._request(state, prepared.mounts))
         self.core.adopt(self.id, process)
         return process
@@ -199,6 +201,10 @@ class _Start:
     def _joins(self) -> dict[str, str]:
         """Which namespaces are others': the host's, or those of a running container."""
         options = self.options
+        if options.networks != ["none"]:
+            from trimaran.network.parse import parse_mode
+
+            parse_mode(options.networks)
         wanted = {
             "network": options.networks[0] if options.networks else "",
             "pid": options.pid,
@@ -210,6 +216,8 @@ class _Start:
         for kind, value in wanted.items():
             if value == "host":
                 found[kind] = "host"
+            elif value.startswith("ns:") and kind == "network":
+                found[kind] = value.removeprefix("ns:")
             elif _joins(value):
                 found[kind] = self._namespace_of(value.partition(":")[2], kind)
         return found

@@ -73,11 +73,24 @@ def load(text: str) -> list[MountRequest]:
     return found
 
 
-def prepare(core: Core, requests: Sequence[MountRequest], image: Image) -> Prepared:
+def prepare(core: Core, requests: Sequence[MountRequest], image: Image, isolation: str) -> Prepared:
     """The mounts for the configuration; to be closed when the container is created."""
     chain = image.chain_ids
     image_root: Callable[[], int] | None = (lambda: core.snapshots.open_chain(chain[-1])) if chain else None
-    return manager(core).prepare(requests, image_root)
+    # A foreign runtime takes a source only in the mount namespace that it has made for the container.
+    ours = not isolation.startswith("oci:")
+    return manager(core).prepare(
+        requests, image_root, image_layers=lambda name: layers(core, name), by_descriptor=ours
+    )
+
+
+def layers(core: Core, name: str) -> list[str]:
+    """The layer directories of an image, the uppermost first; it is pulled if it is not here."""
+    from trimaran.engine import creation
+    from trimaran.engine.options import Options
+
+    chain = creation.obtain(core, name, Options({})).chain_ids
+    return core.snapshots.layer_paths(chain[-1]) if chain else []
 
 
 def release(core: Core, id: str, text: str, *, anonymous: bool) -> None:

@@ -142,7 +142,6 @@ class NetworkRequest:
     name: str = ""
     hostname: str = ""
     dns: DnsOptions = DnsOptions()
-    extra_hosts: tuple[tuple[str, str], ...] = ()
     ingress: int = 0
     egress: int = 0
     cni_args: tuple[tuple[str, str], ...] = ()

@@ -90,7 +90,8 @@ def open_root(build: Build) -> None:
 def open_sources(build: Build, namespaces: Namespaces, joined: dict[str, int]) -> dict[int, int]:
     """Slots of the binds that only the calling process can take: by the number of the mount.
 
-    In a user namespace the process may be unable to reach a source, and cannot give it an id map.
+    In a user namespace the process may be unable to reach a source, and cannot give it an id map. What is
+    named by a descriptor is a mount of the host's namespace, of which the process has only a copy.
     """
     slots: dict[int, int] = {}
     for number, mount in enumerate(build.config.mounts):
@@ -99,9 +100,17 @@ def open_sources(build: Build, namespaces: Namespaces, joined: dict[str, int]) -
         if not (options.bind or mount.type == "bind"):
             if mapped:
                 raise SpecError(f"$.mounts[{number}]", "only a bind mount can have an id map")
-        elif namespaces.own_mounts and (mapped or (namespaces.own_user and not build.host.rootless)):
+        elif namespaces.own_mounts and (
+            mapped or (namespaces.own_user and not build.host.rootless) or _by_descriptor(mount.source)
+        ):
             slots[number] = _open_source(build, mount, options, joined, f"$.mounts[{number}]")
     return slots
+
+
+def _by_descriptor(source: str) -> bool:
+    """Whether it is ``/proc/PID/fd/N``: proc(5)."""
+    parts = source.split("/")
+    return len(parts) == 5 and parts[1] == "proc" and parts[3] == "fd"
 
 
 def _open_source(build: Build, mount: Mount, options: MountOptions, joined: dict[str, int], why: str) -> int:

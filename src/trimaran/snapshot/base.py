@@ -97,6 +97,9 @@ class Snapshotter(Protocol):
     def remove_layer(self, chain_id: str) -> int:
         """Remove a layer, and return the bytes that its stream had. Conflict if something needs it."""
 
+    def layer_paths(self, chain_id: str) -> list[str]:
+        """The directories of a chain, the uppermost first, in the on-disk form of overlayfs."""
+
     def prepare(self, container_id: str, chain_id: str | None, *, quota: int = 0) -> Root:
         """Make a container's root on top of a chain (None: an empty one).
 

@@ -36,14 +36,16 @@ class Prepared:
     sources below a volume are named by descriptors of this process, so that nobody can swap them.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, by_descriptor: bool = True) -> None:
         self.mounts: list[dict[str, Any]] = []
+        self._by_descriptor = by_descriptor
         self._stack = ExitStack()
 
     def hold(self, fd: int) -> str:
         """Keep a descriptor; the path by which others can open it."""
         self._stack.callback(os.close, fd)
-        return f"/proc/{os.getpid()}/fd/{fd}"
+        path = f"/proc/{os.getpid()}/fd/{fd}"
+        return path if self._by_descriptor else os.readlink(path)
 
     def close(self) -> None:
         self._stack.close()
@@ -202,14 +204,22 @@ class VolumeManager:
                     # Somebody has begun to use it.
                     continue
 
-    def prepare(self, requests: Sequence[MountRequest], image_root: Callable[[], int] | None) -> Prepared:
+    def prepare(
+        self,
+        requests: Sequence[MountRequest],
+        image_root: Callable[[], int] | None,
+        *,
+        image_layers: Callable[[str], Sequence[str]] | None = None,
+        by_descriptor: bool = True,
+    ) -> Prepared:
         """Settle the sources of the mounts that :meth:`use` returned; the caller closes what it gets.
 
         ``image_root`` opens the container's root as the image has it, for volumes that are to be filled
-        from it; the descriptor is closed here. Mounts of images are the caller's own to add. Raises
-        NotFound, InvalidInput or KernelError.
+        from it; the descriptor is closed here. ``image_layers`` finds the layer directories of an image, the
+        uppermost first. Without ``by_descriptor``, sources are named by path, for a runtime that cannot
+        take them otherwise. Raises NotFound, InvalidInput or KernelError.
         """
-        prepared = Prepared()
+        prepared = Prepared(by_descriptor)
         try:
             for request in requests:
                 if request.kind == "volume":
@@ -218,6 +228,10 @@ class VolumeManager:
                     prepared.mounts.append(to_oci(request, _bind_source(request)))
                 elif request.kind == "tmpfs":
                     prepared.mounts.append(to_oci(request, ""))
+                elif image_layers is not None:
+                    from trimaran.volume.image import image_mount
+
+                    prepared.mounts.append(image_mount(request, image_layers(request.source)))
         except BaseException:
             prepared.close()
             raise
