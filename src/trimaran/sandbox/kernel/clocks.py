@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno as E
-import signal
 import struct
 import time
 
@@ -295,7 +294,7 @@ def sys_pidfd_send_signal(task: Task, fd: int, number: int, info: int, flags: in
     if not may_signal(task.process, process, number):
         raise Fail(E.EPERM)
     if number:
-        signal.pidfd_send_signal(process.pidfd, number)
+        _sys.send_signal(process.pidfd, number)
         process.kernel.signals.suspect(process)
     return 0
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import errno as E
 import os
-import signal
 
 from trimaran.sandbox.kernel.outcome import Continue, Fail
 from trimaran.sandbox.kernel.task import Process, Task
+
+SIGKILL = 9
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -157,7 +158,7 @@ def adopt(kernel: Kernel, tid: int, listener: int) -> Task | None:
         return task
     parent, flags = _maker(kernel, tid, int(facts[b"PPid"]))
     if parent is None:
-        os.kill(tid, signal.SIGKILL)
+        os.kill(tid, SIGKILL)
         return None
     return _bind_process(kernel, parent, tid, facts, flags, listener)
 

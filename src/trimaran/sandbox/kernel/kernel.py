@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno as E
 import os
 import select
-import signal
 import time
 from _heapq import heappop, heappush
 
@@ -19,6 +18,8 @@ from trimaran.sandbox.kernel.table import PREFETCH, build_table
 from trimaran.sandbox.kernel.task import Process, Task
 from trimaran.sandbox.kernel.waiting import Parked, WaitQueue
 from trimaran.sandbox.tracee.stub import Stub
+
+SIGKILL = 9
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -122,7 +123,7 @@ class Kernel:
     def destroy(self, process: Process) -> None:
         """Kill a process that broke the protocol."""
         self.log(f"process {process.pid} entered the stub by itself: killed")
-        signal.pidfd_send_signal(process.pidfd, signal.SIGKILL)
+        _sys.send_signal(process.pidfd, SIGKILL)
 
     def settle_all(self) -> None:
         """Bind every child that was made and has not called yet."""

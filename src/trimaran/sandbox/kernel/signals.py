@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno as E
 import os
-import signal
 
 from trimaran.linux import _sys
 from trimaran.sandbox.kernel.family import status
@@ -35,7 +34,7 @@ class Signals:
     def send(self, process: Process, number: int) -> None:
         """Signal a process, as the kernel does."""
         try:
-            signal.pidfd_send_signal(process.pidfd, number)
+            _sys.send_signal(process.pidfd, number)
         except ProcessLookupError:
             return
         self.check(process)

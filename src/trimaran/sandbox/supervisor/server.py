@@ -6,11 +6,11 @@ import _socket
 import errno as E
 import os
 import select
-import signal
 
 from trimaran.linux import _sys
 from trimaran.sandbox import translate
 from trimaran.sandbox.kernel.outcome import Fail
+from trimaran.sandbox.kernel.signals import SIGCONT, SIGKILL, SIGSTOP
 from trimaran.sandbox.supervisor import usage
 from trimaran.sandbox.supervisor.console import Console
 
@@ -104,7 +104,7 @@ class Peer:
 
     def fail(self) -> None:
         if self.process is not None:
-            signal.pidfd_send_signal(self.process.pidfd, signal.SIGKILL)
+            _sys.send_signal(self.process.pidfd, SIGKILL)
         self.close()
 
     def start(self) -> None:
@@ -228,12 +228,12 @@ class Server:
     def ask_pause(self, question: Mapping[str, Any]) -> None:
         self.kernel.settle_all()
         for process in list(self.kernel.processes.values()):
-            signal.pidfd_send_signal(process.pidfd, signal.SIGSTOP)
+            _sys.send_signal(process.pidfd, SIGSTOP)
         self.status = "paused"
 
     def ask_resume(self, question: Mapping[str, Any]) -> None:
         for process in list(self.kernel.processes.values()):
-            signal.pidfd_send_signal(process.pidfd, signal.SIGCONT)
+            _sys.send_signal(process.pidfd, SIGCONT)
         self.status = "running"
 
     def ask_processes(self, question: Mapping[str, Any]) -> list[int]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import resource
-import signal
 import time
 
+from trimaran.linux import _sys
 from trimaran.sandbox import abi
+from trimaran.sandbox.kernel.signals import SIGKILL
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ class Usage:
         if victim is not None:
             self.oom_kills += 1
             self.kernel.log(f"out of memory: process {victim.pid} ({victim.name()}) is killed")
-            signal.pidfd_send_signal(victim.pidfd, signal.SIGKILL)
+            _sys.send_signal(victim.pidfd, SIGKILL)
 
     def report(self) -> dict[str, Any]:
         """The answer to ``stats``."""
