@@ -198,8 +198,7 @@ def _look_at(process: Process, when: int, interval: int) -> None:
     def look() -> None:
         if process.exited or process.deadline != when:
             return
-        process.kernel.signals.check(process)
-        process.kernel.after(2_000_000, lambda: process.kernel.signals.check(process))
+        process.kernel.signals.suspect(process)
         if interval:
             process.deadline = max(when + interval, time.monotonic_ns() + 500_000)
             _look_at(process, process.deadline, interval)

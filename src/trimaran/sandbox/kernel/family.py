@@ -134,10 +134,19 @@ def settle(kernel: Kernel, task: Task) -> None:
 
 
 def _new_children(kernel: Kernel, task: Task) -> list[int]:
-    """Children of TASK that are not bound yet, in the order of their making. A zombie keeps its place."""
+    """Children of TASK that are not bound yet, in the order of their making.
+
+    A child that was bound stays in the list as a zombie until it is waited for; then its number may come
+    again, with another process.
+    """
     now = children(task)
     task.borne &= set(now)
-    return [tid for tid in now if tid not in task.borne and tid not in kernel.tasks]
+    return [tid for tid in now if tid not in kernel.tasks and (tid not in task.borne or not _is_zombie(tid))]
+
+
+def _is_zombie(tid: int) -> bool:
+    facts = status(tid)
+    return facts is None or facts[b"State"].startswith(b"Z")
 
 
 def adopt(kernel: Kernel, tid: int, listener: int) -> Task | None:

@@ -183,7 +183,9 @@ class Kernel:
         if block.deadline is not None and block.deadline != parked.deadline:
             parked.deadline = block.deadline
             self.at(block.deadline, lambda: WaitQueue.ready.append(parked))
-        self.signals.check_task(task)
+        # A signal that came while the call was taken is still pending; nobody would look again.
+        if task.process.expecting and time.monotonic_ns() < task.process.expecting:
+            self.signals.check_task(task)
 
     def unpark(self, task: Task) -> None:
         parked = task.parked

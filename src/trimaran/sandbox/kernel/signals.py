@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno as E
 import os
+import time
 
 from trimaran.linux import _sys
 from trimaran.sandbox.kernel.family import status
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 SIGCONT, SIGKILL, SIGSTOP = 18, 9, 19
 LOOKS = (0, 1_000_000, 10_000_000, 50_000_000)
 """When to look for a signal that a task sends by itself, in nanoseconds after its call went on."""
+EXPECT = 200_000_000
+"""How long after a signal a process is looked at whenever it begins to wait."""
 
 
 def s32(value: int) -> int:
@@ -33,6 +36,7 @@ class Signals:
 
     def send(self, process: Process, number: int) -> None:
         """Signal a process, as the kernel does."""
+        process.expecting = time.monotonic_ns() + EXPECT
         try:
             _sys.send_signal(process.pidfd, number)
         except ProcessLookupError:
@@ -41,6 +45,7 @@ class Signals:
 
     def send_thread(self, task: Task, number: int) -> None:
         """Signal the caller's own thread, before its call returns."""
+        task.process.expecting = time.monotonic_ns() + EXPECT
         _sys.tgkill(task.process.host, task.tid, number)
 
     def mask_for_call(self, task: Task, address: int, size: int) -> None:
@@ -71,6 +76,7 @@ class Signals:
 
     def suspect(self, process: Process) -> None:
         """A signal may be on its way to PROCESS: look now, and a few times more."""
+        process.expecting = time.monotonic_ns() + EXPECT
         for delay in LOOKS:
             self.kernel.after(delay, lambda: self.check(process))
 

@@ -112,6 +112,7 @@ class Process:
         self.dumpable = 1
         self.deadline: int | None = None
         self.polled = False
+        self.expecting = 0
         self.exited = False
         self.oom_adjust = b"0\n"
         self.locked = False
