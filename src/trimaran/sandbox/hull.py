@@ -11,7 +11,7 @@ Each container has a directory below ``root``::
 ``options`` of a request: ``sandbox.network`` (``none``, ``host``; without it the OCI network namespace
 decides), ``sandbox.rules`` (a network policy: rules separated by commas, see
 :func:`trimaran.sandbox.kernel.socket.policy.parse_rules`), ``sandbox.durable`` (``yes``: fsync reaches the
-disk).
+disk), ``sandbox.program`` (a Python file with hooks, see :mod:`trimaran.sandbox.supervisor.program`).
 """
 
 from __future__ import annotations

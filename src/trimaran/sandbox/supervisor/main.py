@@ -15,6 +15,7 @@ from trimaran.errors import TrimaranError
 from trimaran.linux import files
 from trimaran.sandbox import translate
 from trimaran.sandbox.supervisor import build, jail
+from trimaran.sandbox.supervisor.program import Program
 from trimaran.sandbox.supervisor.server import SOCKET, Server
 from trimaran.spec import jsonio
 
@@ -41,6 +42,8 @@ def set_up(directory: int) -> Server:
     """Everything up to the first call. Raises :class:`TrimaranError` or OSError."""
     record = jsonio.parse(files.read_whole(directory, REQUEST))
     settings = translate.settings(record["config"], record["options"])
+    program = Program(record["options"].get("sandbox.program", ""))
+    program.run("settings", settings)
     owners = os.geteuid() == 0
     if not owners:
         jail.enter_namespaces(False)
@@ -48,10 +51,15 @@ def set_up(directory: int) -> Server:
     listener = listen(directory)
     sandbox = build.build(record, settings, owners)
     sandbox.kernel.log = log
+    if program.functions:
+        from trimaran.sandbox.hooks import Hooks
+
+        program.run("hooks", Hooks(sandbox.kernel))
     if owners:
         jail.enter_namespaces(True)
     jail.close_behind()
     server = Server(sandbox, record, directory, listener)
+    server.program = program
     jail.seal(owners)
     return server
 
@@ -65,4 +73,5 @@ def main() -> None:
         sys.exit(1)
     os.close(UP_FD)
     server.run()
+    server.program.run("finished", server.kernel)
     os._exit(0)

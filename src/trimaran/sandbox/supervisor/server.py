@@ -13,6 +13,7 @@ from trimaran.sandbox.kernel.outcome import Fail
 from trimaran.sandbox.kernel.signals import SIGCONT, SIGKILL, SIGSTOP
 from trimaran.sandbox.supervisor import usage
 from trimaran.sandbox.supervisor.console import Console
+from trimaran.sandbox.supervisor.program import Program
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -159,6 +160,7 @@ class Server:
         self.kernel.on_exit = self._exited
         self.kernel.watch(listener.fileno(), select.EPOLLIN, self._accept)
         self.finished = False
+        self.program = Program("")
         self.ready: Task | None = sandbox.spawn()
 
     def _accept(self, events: int) -> None:

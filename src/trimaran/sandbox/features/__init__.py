@@ -1,0 +1,1 @@
+"""What is built on the hooks: recording, learning, faults, budgets, repeatable runs, differences."""
