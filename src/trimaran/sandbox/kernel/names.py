@@ -214,6 +214,7 @@ def sys_mknod(task: Task, path: int, mode: int, device: int, *_: int) -> int:
 
 
 def sys_mknodat(task: Task, dirfd: int, path: int, mode: int, device: int, *_: int) -> int:
+    mode &= 0xFFFF
     kind = S.S_IFMT(mode) or S.S_IFREG
     if kind == S.S_IFDIR:
         raise Fail(E.EPERM)
