@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from trimaran.engine.paths import Paths
     from trimaran.isolation import Isolation
 
-NAMES = ("native",)
+NAMES = ("native", "sandbox")
 
 
 class Isolations:
@@ -22,7 +22,7 @@ class Isolations:
         self._made: dict[str, Isolation] = {}
 
     def get(self, name: str) -> Isolation:
-        """The hull ``native``.
+        """The hull NAME: one of :data:`NAMES`.
 
         Raises :class:`InvalidInput` for another name.
         """
@@ -37,4 +37,8 @@ class Isolations:
             from trimaran.runtime.hull import NativeIsolation
 
             return NativeIsolation(state)
+        if name == "sandbox":
+            from trimaran.sandbox.hull import SandboxIsolation
+
+            return SandboxIsolation(state)
         raise InvalidInput(f"there is no isolation '{name}'", hint=f"one of {', '.join(NAMES)}")
