@@ -12,7 +12,7 @@ import stat
 
 from trimaran.image.tar_writer import Output, TarWriter
 from trimaran.snapshot.copying import OVERLAY_ATTRIBUTES
-from trimaran.snapshot.merged import is_opaque, is_whiteout
+from trimaran.snapshot.merged import OPAQUE_FILES, WHITEOUT_PREFIX, is_opaque, is_whiteout
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -43,9 +43,12 @@ class _Walk:
 
     def _directory(self, fd: int, path: bytes, prefix: bytes) -> None:
         self._tar.add(path, os.fstat(fd), xattrs=_xattrs(fd))
-        if self._whiteouts and is_opaque(fd):
-            self._tar.add_empty(prefix + b".wh..wh..opq")
-        for name in sorted(os.fsencode(name) for name in os.listdir(fd)):
+        names = sorted(map(os.fsencode, os.listdir(fd)))
+        if self._whiteouts and (is_opaque(fd) or not set(OPAQUE_FILES).isdisjoint(names)):
+            self._tar.add_empty(prefix + OPAQUE_FILES[0])
+        for name in names:
+            if self._whiteouts and name in OPAQUE_FILES:
+                continue
             try:
                 self._entry(fd, name, prefix + name)
             except FileNotFoundError:
@@ -54,7 +57,8 @@ class _Walk:
     def _entry(self, parent: int, name: bytes, path: bytes) -> None:
         status = os.stat(name, dir_fd=parent, follow_symlinks=False)
         if self._whiteouts and is_whiteout(status):
-            self._tar.add_empty(os.path.join(os.path.dirname(path), b".wh." + name))
+            hidden = name.removeprefix(WHITEOUT_PREFIX)
+            self._tar.add_empty(os.path.join(os.path.dirname(path), WHITEOUT_PREFIX + hidden))
         elif stat.S_ISDIR(status.st_mode):
             fd = os.open(name, _DIRECTORY, dir_fd=parent)
             try:

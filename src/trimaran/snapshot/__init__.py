@@ -10,7 +10,7 @@ from trimaran.snapshot.base import Change, Draft, LayerFacts, Snapshotter, Usage
 from trimaran.snapshot.register import AREA
 from trimaran.state import Database
 
-DRIVERS = ("overlay", "erofs", "copy")
+DRIVERS = ("overlay", "erofs", "fuse-overlayfs", "copy")
 
 __all__ = ["AREA", "DRIVERS", "Change", "Draft", "LayerFacts", "Snapshotter", "Usage", "snapshotter"]
 
@@ -28,6 +28,10 @@ def snapshotter(root: str, database: Database, driver: str = "overlay") -> Snaps
         from trimaran.snapshot.erofs import ErofsSnapshotter
 
         return ErofsSnapshotter(root, database)
+    if driver == "fuse-overlayfs":
+        from trimaran.snapshot.fuse import FuseOverlaySnapshotter
+
+        return FuseOverlaySnapshotter(root, database)
     if driver == "copy":
         from trimaran.snapshot.copied import CopySnapshotter
 

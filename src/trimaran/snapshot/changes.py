@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 
 from trimaran.snapshot.base import Change, Usage
 from trimaran.snapshot.copying import DIRECTORY
-from trimaran.snapshot.merged import Merged, is_opaque, is_whiteout
+from trimaran.snapshot.merged import OPAQUE_FILES, WHITEOUT_PREFIX, Merged, is_opaque, is_whiteout
 
 
 def changes(upper: str, lower: Sequence[str]) -> Iterator[Change]:
@@ -25,10 +25,14 @@ def changes(upper: str, lower: Sequence[str]) -> Iterator[Change]:
 
 
 def _directory(fd: int, path: bytes, below: Merged) -> Iterator[Change]:
-    names = sorted(os.fsencode(name) for name in os.listdir(fd))
-    if path and is_opaque(fd):
-        for name in below.names(path) - set(names):
+    names = set(map(os.fsencode, os.listdir(fd)))
+    marks = {name for name in names if name.startswith(WHITEOUT_PREFIX)}
+    names -= marks
+    if path and (marks.intersection(OPAQUE_FILES) or is_opaque(fd)):
+        for name in below.names(path) - names:
             yield Change(b"/" + path + b"/" + name, "deleted")
+    for name in marks.difference(OPAQUE_FILES):
+        yield Change(os.path.join(b"/" + path, name.removeprefix(WHITEOUT_PREFIX)), "deleted")
     for name in names:
         status = os.stat(name, dir_fd=fd, follow_symlinks=False)
         inner = path + b"/" + name if path else name

@@ -135,6 +135,10 @@ class DirectorySnapshotter:
                 os.close(fd)
 
     def _root(self, container_id: str, chain: list[Layer]) -> Root:
+        """What the hull gets: here it mounts the layers itself."""
+        return self._layered(container_id, chain)
+
+    def _layered(self, container_id: str, chain: list[Layer]) -> Root:
         own = os.path.join(self._containers, container_id)
         lower = self._paths(chain) or [self.empty_layer()]
         return Root(lower=lower, upper=os.path.join(own, "upper"), work=os.path.join(own, "work"))
@@ -146,8 +150,11 @@ class DirectorySnapshotter:
         return path
 
     def root(self, container_id: str) -> Root:
+        return self._root(container_id, self._chain_of(container_id))
+
+    def _chain_of(self, container_id: str) -> list[Layer]:
         chain_id = self._register.container(container_id)
-        return self._root(container_id, self._register.chain(chain_id) if chain_id is not None else [])
+        return self._register.chain(chain_id) if chain_id is not None else []
 
     def remove(self, container_id: str) -> None:
         check_id(container_id)
@@ -158,12 +165,12 @@ class DirectorySnapshotter:
         self._register.drop_container(container_id)
 
     def usage(self, container_id: str) -> Usage:
-        upper = self.root(container_id).upper
+        upper = self._layered(container_id, self._chain_of(container_id)).upper
         assert upper is not None
         return changes.usage(upper)
 
     def changes(self, container_id: str) -> Iterable[Change]:
-        root = self.root(container_id)
+        root = self._layered(container_id, self._chain_of(container_id))
         assert root.upper is not None
         return changes.changes(root.upper, root.lower)
 

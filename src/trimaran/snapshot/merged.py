@@ -13,7 +13,10 @@ from types import TracebackType
 
 from trimaran.linux.mounts import open_beneath
 
-OPAQUE = ("trusted.overlay.opaque", "user.overlay.opaque")
+OPAQUE = ("trusted.overlay.opaque", "user.overlay.opaque", "user.fuseoverlayfs.opaque")
+# fuse-overlayfs marks what it has removed by files as well, as AUFS did.
+WHITEOUT_PREFIX = b".wh."
+OPAQUE_FILES = (b".wh..wh..opq", b".wh..opq")
 
 
 def is_whiteout(status: os.stat_result) -> bool:
@@ -22,7 +25,7 @@ def is_whiteout(status: os.stat_result) -> bool:
 
 
 def is_opaque(directory: int) -> bool:
-    """Whether the directory hides those of its path in the layers below."""
+    """Whether the directory (a descriptor) hides those of its path in the layers below."""
     for name in OPAQUE:
         try:
             if os.getxattr(directory, name) == b"y":
