@@ -6,7 +6,7 @@ import _socket
 import errno
 import os
 
-from trimaran.errors import Conflict, InvalidInput, KernelError
+from trimaran.errors import Conflict, InvalidInput, KernelError, Unsupported
 from trimaran.network.model import Endpoint, PortRequest, PublishedPort
 
 _KIND = {"tcp": _socket.SOCK_STREAM, "udp": _socket.SOCK_DGRAM}
@@ -20,6 +20,12 @@ def expand(request: PortRequest, endpoint: Endpoint) -> list[list[PublishedPort]
     The host port is still 0 where any will do. Raises InvalidInput if the container has no address of
     the family that was asked for.
     """
+    if request.host_ip == "::1":
+        raise Unsupported(
+            f"cannot publish port {request.container_port} on ::1",
+            why="the kernel leads no packets from there to another link",
+            hint="publish on 127.0.0.1",
+        )
     families = [4 if ":" not in request.host_ip else 6] if request.host_ip else [4, 6]
     # A plugin chooses its addresses later, and takes one mapping for both families.
     usable = families[:1] if endpoint.driver == "cni" else _given(families, endpoint)

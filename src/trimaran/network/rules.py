@@ -5,7 +5,8 @@ when somebody has flushed it. A container that comes or goes changes only elemen
 
 What they say: nobody reaches a container unasked but over a published port or from its own network; a
 container reaches the outside (with the host's address) unless its network is internal; what is sent to
-the host's loopback from elsewhere never becomes a packet to a container (CVE-2020-8558).
+the host's loopback from elsewhere never becomes a packet to a container (CVE-2020-8558). The kernel takes
+no answer for ::1 from another link than the loopback, so the host's own connections to it stay there.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ _STATIC = """
  }
  chain output {
   type nat hook output priority -100; policy accept;
+  ip6 daddr ::1 return
   fib daddr type local jump publish
  }
 """

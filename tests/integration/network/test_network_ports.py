@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from tests.support.network import HOST, HOST6, OUTSIDE, OUTSIDE6, Box, World, talk
 
-from trimaran.errors import Conflict, InvalidInput
+from trimaran.errors import Conflict, InvalidInput, Unsupported
+from trimaran.linux import _sys
 from trimaran.network.model import NetworkSpec
 
 pytestmark = [pytest.mark.root, pytest.mark.peer("nft")]
@@ -83,7 +84,7 @@ def test_a_udp_flow_follows_the_port_to_its_new_container(world: World) -> None:
 
 
 def test_ranges_addresses_and_any_port(world: World) -> None:
-    ports = ("9000-9002:80-82", "127.0.0.1:9100:80", "[::1]:9200:80", "83", f"{HOST}::84/udp")
+    ports = ("9000-9002:80-82", "127.0.0.1:9100:80", f"[{HOST6}]:9200:80", "83", f"{HOST}::84/udp")
     box, result = world.attached("a" * 64, "six", ports=ports)
     chosen = {p.container_port: p.host_port for p in result.ports if p.container_port in (83, 84)}
     assert all(1024 < port < 65536 for port in chosen.values())
@@ -95,6 +96,10 @@ def test_ranges_addresses_and_any_port(world: World) -> None:
         assert exchange(world.outside, HOST, chosen[84], server) == OUTSIDE
     with box.listen(80) as server:
         talk(world.host.connect("127.0.0.1", 9100), server)
+        with pytest.raises(ConnectionRefusedError):
+            world.host.connect("::1", 9002)
+        with pytest.raises(Unsupported, match="publish on 127"):
+            world.attached("b" * 64, "six", ports=("[::1]:9300:80",))
         assert not world.outside.reaches(HOST, 9100)
         assert not world.host.reaches(HOST, 9100)
 
@@ -113,7 +118,7 @@ def test_a_conflict_names_who_has_the_port(world: World) -> None:
     with pytest.raises(InvalidInput, match="the host has no such address"):
         world.attached("b" * 64, "six", ports=("198.51.100.1:8081:80",))
     with pytest.raises(InvalidInput, match="no IPv6 address on network bridge"):
-        world.attached("b" * 64, "bridge", ports=("[::1]:8081:80",))
+        world.attached("b" * 64, "bridge", ports=(f"[{HOST6}]:8081:80",))
     after = world.traces()
     # The last one made the default network, at its first use.
     assert {k: v for k, v in after.items() if k != "rules"} | {
@@ -135,3 +140,33 @@ def test_what_is_published_on_the_loopback_is_out_of_reach_from_the_same_wire(wo
             machine.run("ip", "route", "add", "127.0.0.1/32", "via", gateway, "dev", link)
             assert not machine.reaches("127.0.0.1", 8080)
             assert not machine.reaches("127.0.0.1", 81)
+
+
+def crc32c(data: bytes) -> int:
+    """RFC 9260, appendix A."""
+    crc = 0xFFFFFFFF
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = crc >> 1 ^ (0x82F63B78 if crc & 1 else 0)
+    return crc ^ 0xFFFFFFFF
+
+
+def test_sctp_packets_are_led_to_the_container(world: World) -> None:
+    """With raw sockets, since few kernels here have SCTP itself: an INIT chunk, as a client sends first."""
+    box, _ = world.attached("a" * 64, "six", ports=("9999:99/sctp",))
+    chunk = bytes([1, 0]) + (20).to_bytes(2, "big") + bytes([0, 0, 0, 1, 0, 0, 16, 0, 0, 1, 0, 1, 0, 0, 0, 1])
+    header = (40000).to_bytes(2, "big") + (9999).to_bytes(2, "big") + bytes(8)
+    packet = header[:8] + crc32c(header + chunk).to_bytes(4, "little") + chunk
+    with (
+        socket.socket(fileno=_sys.socket_in_netns(box.netns, socket.AF_INET, socket.SOCK_RAW, 132)) as inside,
+        socket.socket(
+            fileno=_sys.socket_in_netns(world.outside.netns, socket.AF_INET, socket.SOCK_RAW, 132)
+        ) as sender,
+    ):
+        inside.settimeout(5)
+        sender.sendto(packet, (HOST, 0))
+        received, (source, _) = inside.recvfrom(1000)
+    assert source == OUTSIDE
+    assert received[20:24] == (40000).to_bytes(2, "big") + (99).to_bytes(2, "big")
+    assert received[32:] == chunk
