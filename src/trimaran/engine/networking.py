@@ -39,7 +39,7 @@ def request(options: Options, name: str, hostname: str, image: Mapping[str, Any]
 
 
 def _first(endpoint: EndpointRequest, options: Options) -> EndpointRequest:
-    from dataclasses import replace
+    from trimaran.network.value import replace
 
     mac = parse_mac(options.mac_address) if options.mac_address else endpoint.mac
     aliases = (*endpoint.aliases, *options.network_alias)

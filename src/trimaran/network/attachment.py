@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
 from functools import cached_property
 
 from trimaran.errors import Conflict, InvalidInput, NotFound, TrimaranError
@@ -22,6 +21,7 @@ from trimaran.network.model import (
     NetworkResult,
     PublishedPort,
 )
+from trimaran.network.value import replace
 from trimaran.state import Database, Intent
 
 TYPE_CHECKING = False

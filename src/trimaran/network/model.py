@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Literal
+from trimaran.network.value import value
 
-Protocol = Literal["tcp", "udp", "sctp"]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Literal
+
+    Protocol = Literal["tcp", "udp", "sctp"]
+
 DEFAULT_NETWORK = "bridge"
+_NONE: Mapping[str, str] = {}
 
 
-@dataclass(frozen=True)
+@value(frozen=True)
 class Subnet:
     """A network's addresses of one family. ``first`` to ``last`` (inclusive) are given out.
 
@@ -28,7 +33,7 @@ class Subnet:
         return f"{self.address}/{self.prefix}"
 
 
-@dataclass(frozen=True)
+@value(frozen=True)
 class NetworkSpec:
     """A network to create.
 
@@ -52,10 +57,10 @@ class NetworkSpec:
     icc: bool = True
     masquerade: bool = True
     cni: str = ""
-    labels: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] = _NONE
 
 
-@dataclass(frozen=True)
+@value(frozen=True)
 class Network:
     """A network that exists. ``created`` is in seconds since 1970."""
 
@@ -74,7 +79,7 @@ class Network:
         return next((subnet for subnet in self.subnets if subnet.family == family), None)
 
 
-@dataclass(frozen=True)
+@value(frozen=True)
 class EndpointRequest:
     """A container's wish to be on a network. What is empty is chosen.
 
@@ -89,7 +94,7 @@ class EndpointRequest:
     interface: str = ""
 
 
-@dataclass(frozen=True)
+@value(frozen=True)
 class NetworkMode:
     """Which network namespace a container has.
 
@@ -104,7 +109,7 @@ class NetworkMode:
     endpoints: tuple[EndpointRequest, ...] = ()
 
 
-@dataclass(frozen=True)
+@value(frozen=True)
 class PortRequest:
     """Ports to publish: ``count`` ports from ``container_port`` on, at the host's from ``host_port`` on.
 
@@ -118,7 +123,7 @@ class PortRequest:
     count: int = 1
 
 
-@dataclass(frozen=True)
+@value(frozen=True)
 class DnsOptions:
     """A container's own resolver settings; what is empty is the host's."""
 
@@ -127,7 +132,7 @@ class DnsOptions:
     options: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
+@value(frozen=True)
 class NetworkRequest:
     """All that a container wants of the network. The first endpoint's network gives the default route.
 
@@ -149,7 +154,7 @@ class NetworkRequest:
     program_options: str = ""
 
 
-@dataclass(frozen=True)
+@value(frozen=True)
 class Endpoint:
     """A container's place on a network: ``interface`` inside it, ``host_interface`` on the host."""
 
@@ -166,7 +171,7 @@ class Endpoint:
     driver: str = "bridge"
 
 
-@dataclass(frozen=True)
+@value(frozen=True)
 class PublishedPort:
     """A port of the host that leads to a container's. ``host_ip`` empty: every address of ``family``."""
 
@@ -184,7 +189,7 @@ class PublishedPort:
         return f"{host}:{self.host_port}->{self.container_port}/{self.protocol}"
 
 
-@dataclass(frozen=True)
+@value(frozen=True)
 class NetworkResult:
     """What a container got. ``resolver`` lists the name servers for its resolv.conf; none: the host's."""
 

@@ -6,11 +6,11 @@ import _socket
 import sqlite3
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
 
 from trimaran.errors import Conflict
 from trimaran.network import ports, store
 from trimaran.network.model import Endpoint, PortRequest, PublishedPort
+from trimaran.network.value import replace
 
 _TRIES = 64
 

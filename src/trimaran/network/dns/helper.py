@@ -13,7 +13,11 @@ from trimaran.linux import _sys
 from trimaran.network import ports
 from trimaran.network.bridge import Bridges
 from trimaran.network.host import Lock
-from trimaran.network.model import Protocol, PublishedPort
+from trimaran.network.model import PublishedPort
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from trimaran.network.model import Protocol
 
 CONTROL = "resolver.sock"
 LOG = "resolver.log"
