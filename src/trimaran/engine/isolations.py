@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from trimaran.engine.paths import Paths
     from trimaran.isolation import Isolation
 
-NAMES = ("native", "sandbox")
+NAMES = ("native", "sandbox", "vm", "oci:PROGRAM")
 
 
 class Isolations:
@@ -22,7 +22,7 @@ class Isolations:
         self._made: dict[str, Isolation] = {}
 
     def get(self, name: str) -> Isolation:
-        """The hull NAME: one of :data:`NAMES`.
+        """The hull ``native``, ``sandbox`` or ``vm``, or ``oci:PROGRAM``: a foreign OCI runtime.
 
         Raises :class:`InvalidInput` for another name.
         """
@@ -41,4 +41,13 @@ class Isolations:
             from trimaran.sandbox.hull import SandboxIsolation
 
             return SandboxIsolation(state)
+        if name == "vm":
+            from trimaran.vm.hull import VmIsolation
+
+            return VmIsolation(state)
+        kind, _, program = name.partition(":")
+        if kind == "oci" and program:
+            from trimaran.engine.foreign import ForeignIsolation
+
+            return ForeignIsolation(state, program)
         raise InvalidInput(f"there is no isolation '{name}'", hint=f"one of {', '.join(NAMES)}")
