@@ -15,6 +15,9 @@ from pathlib import Path
 from trimaran.linux import _sys
 from trimaran.linux import rtnetlink as rt
 from trimaran.linux.netlink import Netlink
+from trimaran.network.bridge import Bridges
+from trimaran.network.dns.helper import Helper
+from trimaran.network.host import Lock
 from trimaran.network.manager import NetworkManager
 from trimaran.network.model import EndpointRequest, NetworkRequest, NetworkResult
 from trimaran.network.parse import parse_network, parse_ports
@@ -123,6 +126,11 @@ class World:
         return self
 
     def __exit__(self, *_: object) -> None:
+        # A resolver ends when no container is left for it; a test may have left its containers.
+        with self.database.write() as connection:
+            connection.execute("DELETE FROM network_endpoint")
+        bridges = Bridges(self.database, Lock(str(self.directory / "rules.lock")), self.steps.append)
+        Helper(str(self.directory), self.database.path, bridges).changed()
         self._exit.close()
 
     def _box(self, name: str) -> Box:

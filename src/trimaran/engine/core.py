@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 class Core:
     """One root directory, opened."""
 
-    def __init__(self, root: str | None) -> None:
+    def __init__(self, root: str | os.PathLike[str] | None) -> None:
         from trimaran.image.store import AREA as IMAGES
         from trimaran.network.schema import AREA as NETWORKS
         from trimaran.snapshot.register import AREA as SNAPSHOTS

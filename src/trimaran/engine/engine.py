@@ -10,6 +10,7 @@ from trimaran.engine.options import Options
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from os import PathLike
     from typing import Unpack
 
     from trimaran.engine.events import Event
@@ -26,7 +27,7 @@ class Engine:
     :class:`~trimaran.errors.TrimaranError` if the directory cannot be used.
     """
 
-    def __init__(self, root: str | None = None) -> None:
+    def __init__(self, root: str | PathLike[str] | None = None) -> None:
         self.core = Core(root)
         self.repaired = recovery.recover(self.core)
 

@@ -26,8 +26,8 @@ class Paths:
     Raises :class:`InvalidInput` for a root that cannot be one.
     """
 
-    def __init__(self, root: str | None = None) -> None:
-        chosen = root or os.environ.get("TRIMARAN_ROOT")
+    def __init__(self, root: str | os.PathLike[str] | None = None) -> None:
+        chosen = os.fspath(root) if root else os.environ.get("TRIMARAN_ROOT")
         if chosen:
             if "\0" in chosen:
                 raise InvalidInput("the root directory's name has a NUL in it")

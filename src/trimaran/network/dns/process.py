@@ -47,10 +47,12 @@ class Process:
         self._resolver.add(bound)
 
     def run(self) -> None:
-        """Serve until no container needs it."""
+        """Serve until no container needs it, or the root directory is gone."""
         due = 0.0
         while True:
             if time.monotonic() >= due:
+                if not os.path.exists(self._database.path):
+                    return
                 due = time.monotonic() + _CHECK_SECONDS
                 self._try("serve all networks", self._update)
             if not self._serving:
