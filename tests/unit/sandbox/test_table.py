@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import inspect
+import subprocess
+import sys
+from pathlib import Path
 
-from trimaran.sandbox.abi import NAMES
+import pytest
+
+from trimaran.sandbox.abi import MACHINE, NAMES
 from trimaran.sandbox.kernel.table import build_table
 
 
@@ -27,3 +32,10 @@ def test_both_architectures_agree_on_new_calls() -> None:
     }
     assert tables[0][221] == "execve"
     assert tables[1][59] == "execve"
+
+
+@pytest.mark.skipif(MACHINE != "x86_64", reason="the page is made for x86_64")
+def test_the_reference_page_is_that_of_the_code() -> None:
+    script = Path(__file__).parents[3] / "scripts/sandbox_docs.py"
+    result = subprocess.run([sys.executable, str(script), "--check"], check=False)
+    assert result.returncode == 0, "run python scripts/sandbox_docs.py"

@@ -206,7 +206,8 @@ class Kernel:
         parked = task.parked
         if parked is not None:
             self._over(task)
-            _sys.notify_answer(parked.listener, parked.call, parked.interrupted)
+            if parked.listener in self.listeners:
+                _sys.notify_answer(parked.listener, parked.call, parked.interrupted)
 
     def suspend(self, task: Task) -> None:
         """A signal is pending that only this call's own mask lets in: let it in, as the host does."""
@@ -239,19 +240,19 @@ class Kernel:
         except OSError as error:
             value = -(error.errno or E.EIO)
         except Exception as error:  # noqa: BLE001 - a fault in one call must not end the sandbox
-            self.fault(number, error)
+            self.fault(abi.NAMES.get(number, str(number)), error)
             value = -E.EIO
         self._over(task)
         _sys.notify_answer(task.listener, task.call, value)
 
-    def fault(self, number: int, error: Exception) -> None:
+    def fault(self, what: str, error: Exception) -> None:
         """A handler is wrong: count it and say where."""
         trace, where = error.__traceback__, ""
         while trace is not None:
             where = f"{trace.tb_frame.f_code.co_filename.rsplit('/', 1)[-1]}:{trace.tb_lineno}"
             trace = trace.tb_next
         self.faults += 1
-        self.log(f"fault in {abi.NAMES.get(number, number)} at {where}: {error!r}")
+        self.log(f"fault in {what} at {where}: {error!r}")
 
     def _over(self, task: Task) -> None:
         """The call ends: forget what it kept."""
@@ -324,20 +325,27 @@ class Kernel:
                 continue
             callback = self.watched.get(key)
             if callback is not None:
-                callback(mask)
+                self.guarded(callback, mask)
         if call is not None:
-            self.take(call)
+            self.guarded(self.take, call)
         while True:
             while WaitQueue.ready:
                 for parked in [WaitQueue.ready.pop() for _ in range(len(WaitQueue.ready))][::-1]:
-                    self.retry(parked)
+                    self.guarded(self.retry, parked)
             if not self.timers or not self._run_timers():
                 break
+
+    def guarded(self, function: Callable[..., None], *args: object) -> None:
+        """Run what an event has to do: a fault in it must not end the sandbox."""
+        try:
+            function(*args)
+        except Exception as error:  # noqa: BLE001
+            self.fault(getattr(function, "__name__", "event"), error)
 
     def _run_timers(self) -> bool:
         now, ran = time.monotonic_ns(), False
         while self.timers and self.timers[0][0] <= now:
-            heappop(self.timers)[2]()
+            self.guarded(heappop(self.timers)[2])
             ran = True
         return ran
 

@@ -173,7 +173,8 @@ def sys_shutdown(task: Task, fd: int, how: int, *_: int) -> int:
 
 def sys_setsockopt(task: Task, fd: int, level: int, option: int, pointer: int, size: int, *_: int) -> int:
     socket = _socket(task, fd)
-    if not 0 <= s32(size) <= 4096:
+    size = s32(size)
+    if not 0 <= size <= 4096:
         raise Fail(E.EINVAL)
     value = _sys.vm_read(task.tid, pointer, size) if size else b""
     socket.set_option(task, s32(level), s32(option), value)

@@ -170,6 +170,9 @@ def sys_fallocate(task: Task, fd: int, mode: int, offset: int, size: int, *_: in
         raise Fail(E.EINVAL)
     if not isinstance(file, RegularFile):
         raise Fail(E.ESPIPE if not file.seekable else E.ENODEV)
+    mode &= 0xFFFFFFFF
+    if mode & ~0x7F:
+        raise Fail(E.EOPNOTSUPP)
     if not mode:
         file.room(task, offset, size)
         os.posix_fallocate(file.host, offset, size)
