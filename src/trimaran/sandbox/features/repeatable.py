@@ -113,10 +113,15 @@ class VirtualClock:
 
 
 def seed_randomness(kernel: Kernel, seed: bytes) -> None:
-    """Make getrandom, /dev/urandom, the canary and the layout of memory follow from SEED."""
-    state = [hashlib.sha256(seed).digest(), b""]
+    """Make getrandom, /dev/urandom, the canary and the layout of memory follow from SEED.
+
+    Each process has a stream of its own, so that it does not matter which of several comes first.
+    """
+    streams: dict[int, list[bytes]] = {}
 
     def random_bytes(size: int) -> bytes:
+        pid = kernel.current.process.pid if kernel.current else 0
+        state = streams.setdefault(pid, [hashlib.sha256(seed + b"%d" % pid).digest(), b""])
         while len(state[1]) < size:
             state[0] = hashlib.sha256(state[0]).digest()
             state[1] += state[0]

@@ -121,12 +121,16 @@ def sys_exit_group(task: Task, code: int, *_: int) -> int:
     raise Continue
 
 
-def settle(kernel: Kernel, task: Task) -> None:
-    """TASK is back from clone: bind the children it got. Entries without a child failed, or died at once."""
+def settle(kernel: Kernel, task: Task, *, returned: bool = True) -> None:
+    """Bind the children that TASK got.
+
+    If it has RETURNED from clone, entries without a child are those that failed, or died at once; else the
+    child may yet come.
+    """
     found = _new_children(kernel, task)
     flags = task.pending
-    task.pending = []
     processes = [flag for flag in flags if not flag & CLONE_THREAD]
+    task.pending = [] if returned else processes[len(found) :]
     for tid, flag in zip(found, processes, strict=False):
         facts = status(tid)
         if facts is not None:

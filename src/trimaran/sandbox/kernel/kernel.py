@@ -56,6 +56,7 @@ class Kernel:
         self.counts: dict[int, int] = {}
         self.unknown: dict[str, int] = {}
         self.faults = 0
+        self.current: Task | None = None
         self.network = Network()
         self.denials: list[str] = []
         self.on_exit: Callable[[Process, int], None] | None = None
@@ -129,7 +130,7 @@ class Kernel:
         """Bind every child that was made and has not called yet."""
         for task in list(self.tasks.values()):
             if task.pending:
-                family.settle(self, task)
+                family.settle(self, task, returned=False)
 
     def forget_task(self, task: Task) -> None:
         self.unpark(task)
@@ -222,6 +223,7 @@ class Kernel:
 
     def perform(self, task: Task, number: int, args: tuple[int, ...]) -> None:
         """Run the handler of a call and answer."""
+        self.current = task
         handler = self.table[number]
         try:
             value = handler(task, *args) if handler is not None else self.missing(task, number, args)
@@ -301,6 +303,7 @@ class Kernel:
 
     def _special(self, task: Task, number: int, args: tuple[int, ...]) -> None:
         value = -E.ENOSYS
+        self.current = task
         in_stub = self.stub.start <= task.ip < self.stub.end + 16
         try:
             if number == abi.HELLO and in_stub:
