@@ -240,7 +240,9 @@ def test_a_container_writes_for_itself(snapshots: Snapshotter, build: Build) -> 
     os.unlink("etc/gone", dir_fd=root)
     assert stat.S_IMODE(os.fstat(root).st_mode) == 0o751
     os.close(root)
-    assert tree(snapshots.open_root("one")) == {"etc": DIR, "etc/name": b"mine", "new": b"n"}
+    for read_only in (False, True):
+        seen = tree(snapshots.open_root("one", read_only=read_only))
+        assert seen == {"etc": DIR, "etc/name": b"mine", "new": b"n"}
     assert tree(snapshots.open_root("two")) == {"etc": DIR, "etc/name": b"image", "etc/gone": b""}
     assert list(snapshots.changes("one")) == [
         Change(b"/etc", "changed"),

@@ -20,7 +20,7 @@ def run(context: Context, args: Arguments) -> int | None:
     if not args.output and sys.stdout.isatty():
         raise UsageError("an archive is nothing for a terminal", hint="give a file with -o, or a pipe")
     core = context.engine().core
-    root = core.snapshots.open_root(core.containers.find(args.container).id)
+    root = core.snapshots.open_root(core.containers.find(args.container).id, read_only=True)
     try:
         if args.output:
             with writing(args.output) as file:

@@ -33,6 +33,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "load": ("load", "Load images from an archive"),
     "import": ("import", "Make an image from the archive of a root file system"),
     "export": ("export", "Write a container's files as an archive"),
+    "diff": ("diff", "Show how a container's files differ from its image's"),
     "commit": ("commit", "Make an image from a container's changes"),
     "history": ("history", "Show how an image was made"),
     "check": ("check", "Verify all images and layers, and heal them"),
@@ -94,7 +95,7 @@ SECTIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
     (
         "Images",
         (
-            *("pull", "push", "images", "rmi", "tag", "save", "load", "import", "export", "commit"),
+            *("pull", "push", "images", "rmi", "tag", "save", "load", "import", "export", "diff", "commit"),
             *("history", "login", "logout"),
         ),
     ),

@@ -119,8 +119,11 @@ class Snapshotter(Protocol):
     def changes(self, container_id: str) -> Iterable[Change]:
         """How the container differs from its image, in order of the paths."""
 
-    def open_root(self, container_id: str) -> int:
-        """A descriptor of the container's whole, writable tree, reached without touching a mount table."""
+    def open_root(self, container_id: str, *, read_only: bool = False) -> int:
+        """A descriptor of the container's whole tree.
+
+        Only a container that does not run may be written to so; reading is safe at any time.
+        """
 
     def open_chain(self, chain_id: str) -> int:
         """A descriptor of a chain's whole tree, read-only."""

@@ -56,7 +56,7 @@ class CopySnapshotter(DirectorySnapshotter):
     def _root(self, container_id: str, chain: list[Layer]) -> Root:
         return Root(path=os.path.join(self._containers, container_id, "upper"))
 
-    def open_root(self, container_id: str) -> int:
+    def open_root(self, container_id: str, *, read_only: bool = False) -> int:
         return os.open(self._tree(container_id), DIRECTORY)
 
     def usage(self, container_id: str) -> Usage:

@@ -174,8 +174,12 @@ class DirectorySnapshotter:
         assert root.upper is not None
         return changes.changes(root.upper, root.lower)
 
-    def open_root(self, container_id: str) -> int:
-        root = self.root(container_id)
+    def open_root(self, container_id: str, *, read_only: bool = False) -> int:
+        root = self._layered(container_id, self._chain_of(container_id))
+        assert root.upper is not None
+        if read_only:
+            # As one more lower layer: a second overlay must not clear the work directory of a running one.
+            return self._open(self._mount([root.upper, *root.lower]))
         return self._open(self._mount(root.lower, root.upper, root.work))
 
     def open_chain(self, chain_id: str) -> int:

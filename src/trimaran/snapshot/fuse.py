@@ -46,7 +46,7 @@ class FuseOverlaySnapshotter(DirectorySnapshotter):
     def _merged(self, container_id: str) -> str:
         return os.path.join(self._containers, container_id, "merged")
 
-    def open_root(self, container_id: str) -> int:
+    def open_root(self, container_id: str, *, read_only: bool = False) -> int:
         path = self.root(container_id).path
         assert path is not None
         return os.open(path, DIRECTORY)
