@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from bench.context import Job
-from bench.jobs import files, life, many, oci, start
+from bench.jobs import files, life, many, network, oci, start
 
 JOBS: dict[str, Job] = {
-    job.name: job for job in (*oci.JOBS, *start.JOBS, *life.JOBS, *files.JOBS, *many.JOBS)
+    job.name: job for job in (*oci.JOBS, *start.JOBS, *life.JOBS, *files.JOBS, *many.JOBS, *network.JOBS)
 }
