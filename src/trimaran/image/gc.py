@@ -147,7 +147,8 @@ def _remove_layer(store: ImageStore, layers: RemovableLayers, chain: str, found:
 def _end_leases(connection: Connection, seconds: int) -> None:
     oldest = time.time() - seconds
     for row in connection.execute("SELECT id, owner, made FROM image_lease").fetchall():
-        if not owner_alive(row["owner"]) and row["made"] <= oldest:
+        abandoned = not row["owner"] or not owner_alive(row["owner"])
+        if abandoned and row["made"] <= oldest:
             connection.execute("DELETE FROM image_lease WHERE id = ?", (row["id"],))
 
 

@@ -170,6 +170,8 @@ def parse_platform(document: dict[str, Any], where: str) -> Platform:
     architecture = optional(document, "architecture", str, where) or Platform.host().architecture
     variant = optional(document, "variant", str, where) or ""
     try:
+        if "/" in system + architecture + variant:
+            raise InvalidInput("a part of it has a slash")
         parsed = Platform.parse("/".join(filter(None, (system, architecture, variant))))
     except InvalidInput as error:
         raise ImageError(f"{where} is no platform", why=str(error)) from error

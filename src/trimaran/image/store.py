@@ -217,12 +217,20 @@ class ImageStore:
 
     @contextmanager
     def lease(self) -> Iterator[Lease]:
-        """A lease for the time of the block; if the block raises, it stays for a later attempt to use."""
+        """A lease for the time of the block.
+
+        If the block raises, the lease is left without an owner: a later attempt may use what was gathered,
+        until garbage collection finds it too old.
+        """
         cursor = self.database.connection().execute(
             "INSERT INTO image_lease (owner, made) VALUES (?, ?)", (owner_identity(), int(time.time()))
         )
         lease = Lease(self.database, cursor.lastrowid or 0)
-        yield lease
+        try:
+            yield lease
+        except BaseException:
+            self.database.connection().execute("UPDATE image_lease SET owner = '' WHERE id = ?", (lease.id,))
+            raise
         self.database.connection().execute("DELETE FROM image_lease WHERE id = ?", (lease.id,))
 
     def remove(self, name: str, *, force: bool = False) -> Strings:
