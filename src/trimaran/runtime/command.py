@@ -52,12 +52,14 @@ GLOBAL = (
 class Context:
     """What every command is given: the global options and the containers."""
 
-    __slots__ = ("globals", "log", "store")
+    __slots__ = ("failure", "globals", "log", "store")
 
     def __init__(self, options: Options) -> None:
         from trimaran.runtime.log import Log
 
         self.globals = options
+        # The exit status of an error.
+        self.failure = 1
         self.store = Store(options.value("root") or default_root())
         self.log = Log(options.value("log"), options.value("log-format", "text"), options.given("debug"))
 
@@ -105,7 +107,7 @@ def run(words: list[str]) -> int:
         if context:
             context.log.error(str(error))
         sys.stderr.write(f"trimaran-oci: {error}\n")
-        return 1
+        return context.failure if context else 1
     except BrokenPipeError:
         return 1
 

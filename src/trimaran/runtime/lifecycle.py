@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from trimaran.errors import Conflict, KernelError, NotFound, TrimaranError
+from trimaran.errors import Conflict, KernelError, NotFound, PlanError, SpecError, TrimaranError
 from trimaran.linux import files, processes, sockets
 from trimaran.plan import wire
 from trimaran.runtime import hooks, launch, prepare
@@ -31,10 +31,10 @@ SIGKILL = 9
 class CreateOptions:
     """How a container is to be created, besides its configuration.
 
-    ``stdio``: descriptors of the first process's streams; ``preserve``: descriptors from 3 on that it
-    inherits too; ``console_socket``: where the terminal's master goes; ``cgroup_manager``: ``cgroupfs``,
-    ``systemd`` or ``disabled``; ``config``: the configuration's file in the bundle; ``overlay``: the root's
-    layers, instead of ``root.path``.
+    ``stdio``: descriptors of the first process's streams; ``preserve``: how many from 3 on it inherits too;
+    ``listening``: how many of these are sockets (sd_listen_fds(3)); ``console_socket``: where the terminal's
+    master goes; ``cgroup_manager``: ``cgroupfs``, ``systemd`` or ``disabled``; ``config``: the file in the
+    bundle; ``overlay``: the root's layers, instead of ``root.path``.
     """
 
     def __init__(
@@ -42,6 +42,7 @@ class CreateOptions:
         *,
         stdio: tuple[int, int, int] = (0, 1, 2),
         preserve: int = 0,
+        listening: str = "",
         console_socket: str = "",
         pidfd_socket: str = "",
         pid_file: str = "",
@@ -53,6 +54,7 @@ class CreateOptions:
     ) -> None:
         self.stdio = stdio
         self.preserve = preserve
+        self.listening = listening
         self.console_socket = console_socket
         self.pidfd_socket = pidfd_socket
         self.pid_file = pid_file
@@ -90,10 +92,18 @@ def create(store: Store, id: str, bundle: str, options: CreateOptions) -> tuple[
     data = read_config(bundle, options.config)
     config = Config.parse(jsonio.parse(data))
     warnings = validate.check(config)
+    if options.listening and config.process:
+        config.process.env = [*config.process.env, f"LISTEN_FDS={options.listening}", "LISTEN_PID=1"]
     with store.create(id) as entry:
         try:
             files.write_whole(entry.directory, "config.json", data)
             launched = _make(entry, config, bundle, options, warnings)
+        except PlanError as error:
+            # runtime.md, "Lifecycle", steps 3 to 5: from a failed hook it goes on to the poststop hooks.
+            if error.step == "hook":
+                warnings += late_hooks(entry, "poststop")
+            undo(store, entry)
+            raise
         except BaseException:
             undo(store, entry)
             raise
@@ -138,6 +148,8 @@ def new_state(entry: Entry, config: Config, bundle: str, prepared: Prepared) -> 
         "created": _now(),
         "annotations": config.annotations,
         "cgroups": prepared.cgroups,
+        "process": config.process is not None,
+        "resctrl": prepared.resctrl,
         "pid": 0,
         "started": 0,
     }
@@ -180,11 +192,20 @@ def write_pid_file(path: str, pid: int) -> None:
 def undo(store: Store, entry: Entry) -> None:
     """Remove what an unfinished create has made."""
     try:
-        paths = entry.read()["cgroups"]
+        state = entry.read()
     except TrimaranError:
-        paths = []
-    control.remove(paths)
+        state = {}
+    _remove_groups(state)
     store.remove(entry)
+
+
+def _remove_groups(state: dict[str, Any]) -> None:
+    control.remove(state.get("cgroups", []))
+    for group in state.get("resctrl", []):
+        try:
+            os.rmdir(group)
+        except FileNotFoundError:
+            continue
 
 
 def _now() -> str:
@@ -255,12 +276,24 @@ def start(store: Store, id: str) -> list[str]:
         finally:
             peer.close()
         if report.startswith(b"error "):
-            raise launch.explain(None, report.decode("utf-8", "replace")[6:])
-        return _late_hooks(entry, "poststart")
+            raise _not_started(state, report.decode("utf-8", "replace")[6:])
+        failures = late_hooks(entry, "poststart")
+    if failures:
+        # runtime.md, "Lifecycle", step 9: the container is stopped and destroyed.
+        warnings = delete(store, id, force=True)
+        raise TrimaranError(f"container {id} was not started", why="; ".join([*failures, *warnings]))
+    return []
 
 
-def _late_hooks(entry: Entry, kind: str) -> list[str]:
-    """Run the hooks that follow a step; without any, the configuration is not even parsed."""
+def _not_started(state: dict[str, Any], report: str) -> TrimaranError:
+    if not state.get("process", True):
+        return SpecError("$.process", "is missing", hint="a container without it can be created, not started")
+    return launch.explain(None, report)
+
+
+def late_hooks(entry: Entry, kind: str) -> list[str]:
+    """Run the hooks that follow a step, and say which failed; without any, the configuration is not even
+    parsed."""
     if b'"' + kind.encode() + b'"' not in entry.config_bytes():
         return []
     config = Config.parse(entry.config())
@@ -281,6 +314,8 @@ def kill(store: Store, id: str, signal: int, *, all: bool = False) -> None:
             raise KernelError(
                 "kill", error.errno or 0, message=f"cannot send signal {signal} to {id}"
             ) from None
+        if reached and signal == SIGKILL:
+            control.thaw_process(state["pid"])
         if not reached:
             raise Conflict(f"container {id} cannot be signalled", why="it is not running")
 
@@ -309,10 +344,12 @@ def delete(store: Store, id: str, *, force: bool = False) -> list[str]:
             )
         processes.signal(state["pid"], state["started"], SIGKILL)
         control.signal_all(state["cgroups"], SIGKILL)
+        # A frozen process dies when it is thawed, wherever it was frozen.
+        control.thaw_process(state["pid"])
         if not processes.wait_gone(state["pid"], state["started"], 10):
             raise TrimaranError(f"container {id} cannot be deleted", why="its process does not die")
-        control.remove(state["cgroups"])
-        warnings = _late_hooks(entry, "poststop")
+        _remove_groups(state)
+        warnings = late_hooks(entry, "poststop")
         store.remove(entry)
     return warnings
 
@@ -338,11 +375,11 @@ def update(store: Store, id: str, resources: Resources, schemata: list[str]) -> 
         if status(entry, state) == "stopped":
             raise Conflict(f"container {id} cannot be updated", why="it is not running")
         control.update(state["cgroups"], resources)
-        group = state.get("resctrl", "")
-        if schemata and not group:
-            raise Conflict(f"container {id} cannot be updated", why="it has no resctrl group")
+        groups = state.get("resctrl", [])
+        if schemata and not groups:
+            raise Conflict(f"container {id} cannot be updated", why="it has no resctrl group of its own")
         for line in schemata:
-            control.write(f"{group}/schemata", f"{line}\n")
+            control.write(f"{groups[-1]}/schemata", f"{line}\n")
 
 
 def _freeze(store: Store, id: str, wanted: str, freezing: bool) -> None:

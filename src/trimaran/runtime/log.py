@@ -11,7 +11,10 @@ FORMATS = ("text", "json")
 
 
 class Log:
-    """Appends to a file, made when the first line is written. Without a path, warnings go nowhere."""
+    """Appends to a file, made when the first line is written.
+
+    Without a path warnings go to standard error; errors are printed there in any case.
+    """
 
     __slots__ = ("_debug", "_fd", "_format", "_path")
 
@@ -28,7 +31,10 @@ class Log:
             self._write("debug", message)
 
     def warning(self, message: str) -> None:
-        self._write("warning", message)
+        if self._path:
+            self._write("warning", message)
+        else:
+            os.write(2, f"trimaran-oci: warning: {message}\n".encode())
 
     def error(self, message: str) -> None:
         self._write("error", message)

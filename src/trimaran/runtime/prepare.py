@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from trimaran.errors import Conflict, Unsupported
-from trimaran.plan import cgroups, compile
+from trimaran.plan import cgroups, compile, rdt
 from trimaran.plan.build import Build
 from trimaran.plan.process import Confinement
 from trimaran.runtime import filters
@@ -25,12 +25,14 @@ if TYPE_CHECKING:
 class Prepared:
     """A container ready to be launched.
 
-    ``cgroups``: directories to remove with it; ``oom``: where the monitor hears of a lack of memory, or "".
+    ``cgroups``: directories to remove with it; ``resctrl``: likewise its groups; ``oom``: where the
+    monitor hears of a lack of memory, or "".
     """
 
-    __slots__ = ("cgroups", "oom", "plan", "rootfs")
+    __slots__ = ("cgroups", "oom", "plan", "resctrl", "rootfs")
 
-    def __init__(self, plan: Plan, rootfs: str, cgroups: list[str], oom: str) -> None:
+    def __init__(self, plan: Plan, rootfs: str, cgroups: list[str], oom: str, resctrl: list[str]) -> None:
+        self.resctrl = resctrl
         self.plan = plan
         self.rootfs = rootfs
         self.cgroups = cgroups
@@ -108,9 +110,8 @@ def container(id: str, bundle: str, config: Config, options: CreateOptions) -> P
     plan = compile.create(build, cgroup=group, confinement=confinement(config, state), state=text)
     rootfs = build.absolute(config.root.path) if config.root else ""
     directories = group.directories if group else []
-    return Prepared(
-        plan, rootfs, directories, _oom_source(facts.cgroups.mode if facts.cgroups else "", directories)
-    )
+    oom = _oom_source(facts.cgroups.mode if facts.cgroups else "", directories)
+    return Prepared(plan, rootfs, directories, oom, rdt.directories(build))
 
 
 def _oom_source(mode: str, directories: list[str]) -> str:

@@ -118,6 +118,22 @@ def freeze(directories: list[str], freezing: bool) -> None:
     raise TrimaranError("the container cannot be paused", why="a process of it does not freeze")
 
 
+def thaw_process(pid: int) -> None:
+    """Thaw the cgroup that a process is in, wherever that is, so that it can die; nothing if it is gone."""
+    from trimaran.runtime.cgroups.layout import find_layout, own_paths
+
+    layout = find_layout()
+    try:
+        paths = own_paths(_read(f"/proc/{pid}/cgroup"))
+    except (FileNotFoundError, ProcessLookupError):
+        return
+    for controller, file, value in (("freezer", "freezer.state", "THAWED"), ("", "cgroup.freeze", "0")):
+        if layout and controller in layout.mounts and controller in paths:
+            path = f"{layout.mounts[controller]}{paths[controller]}/{file}"
+            if os.path.exists(path):
+                write(path, value)
+
+
 def remove(directories: list[str]) -> None:
     """Remove the cgroups, and what the container made below; those that are gone are no error."""
     for directory in directories:

@@ -21,7 +21,7 @@ def parse_layout(mountinfo: str, own: str, cpuset: object = None) -> CgroupLayou
     mounts = _mounts(mountinfo)
     if not mounts:
         return None
-    paths = _own(own)
+    paths = own_paths(own)
     if set(mounts) == {""}:
         return CgroupLayout("v2", mounts, paths)
     sets = cpuset(mounts["cpuset"]) if callable(cpuset) and "cpuset" in mounts else ("0", "0")
@@ -49,7 +49,8 @@ def _unescape(path: str) -> str:
     return path
 
 
-def _own(text: str) -> dict[str, str]:
+def own_paths(text: str) -> dict[str, str]:
+    """Controller to path, from the text of /proc/PID/cgroup (cgroups(7))."""
     paths = {}
     for line in text.splitlines():
         _, controllers, path = line.split(":", 2)

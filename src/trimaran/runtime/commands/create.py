@@ -48,8 +48,11 @@ def run(context: Context, name: str, words: list[str]) -> int:
 
 
 def _wanted(context: Context, options: Options) -> lifecycle.CreateOptions:
+    # sd_listen_fds(3): sockets that our caller was given are the container's.
+    listening = os.environ.get("LISTEN_FDS", "")
     return lifecycle.CreateOptions(
-        preserve=options.number("preserve-fds"),
+        preserve=options.number("preserve-fds") + (int(listening) if listening.isdigit() else 0),
+        listening=listening if listening.isdigit() else "",
         console_socket=options.value("console-socket"),
         pidfd_socket=options.value("pidfd-socket"),
         pid_file=options.value("pid-file"),

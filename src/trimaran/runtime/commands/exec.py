@@ -8,7 +8,8 @@ from trimaran.runtime import foreground, joining, launch, lifecycle
 from trimaran.runtime.command import Context, read_options
 from trimaran.runtime.options import Option, Options
 from trimaran.spec import jsonio, validate
-from trimaran.spec.runtime import Config, Process
+from trimaran.spec.capabilities import NUMBERS
+from trimaran.spec.runtime import Capabilities, Config, Process
 
 OPTIONS = (
     Option("process p", "value", "file with the process as in config.json", metavar="FILE"),
@@ -23,12 +24,21 @@ OPTIONS = (
     Option("additional-gids g", "value", "one more group; may be given again", metavar="GID"),
     Option("cap c", "value", "one more capability; may be given again", metavar="CAP"),
     Option("no-new-privs", "flag", "it can gain no rights"),
+    Option("apparmor", "value", "AppArmor profile", metavar="PROFILE"),
+    Option("process-label", "value", "SELinux label", metavar="LABEL"),
+    Option(
+        "cgroup", "value", "cgroup below the container's; may be given again", metavar="[CONTROLLERS:]PATH"
+    ),
+    Option("ignore-paused", "flag", "start it even if the container is paused"),
+    Option("no-subreaper", "flag", "accepted for runc's sake"),
     Option("preserve-fds", "number", "how many descriptors from 3 on it inherits", metavar="N"),
 )
-_SETS = ("bounding", "effective", "inheritable", "permitted", "ambient")
+_SETS = ("bounding", "effective", "permitted")
 
 
 def run(context: Context, name: str, words: list[str]) -> int:
+    # As runc does: what the command itself returns is below.
+    context.failure = 255
     options, rest = read_options(name, words, OPTIONS, "[options] ID COMMAND [ARG ...]", stop=True)
     if not rest:
         raise InvalidInput("exec takes an id and a command", hint="trimaran-oci exec ID COMMAND")
@@ -38,7 +48,13 @@ def run(context: Context, name: str, words: list[str]) -> int:
         process = _process(Config.parse(entry.config()), options, args)
         for warning in validate.check_process(process, "$"):
             context.log.warning(warning)
-        plan = joining.plan_exec(entry, state, process)
+        plan = joining.plan_exec(
+            entry,
+            state,
+            process,
+            sub_cgroups=options.values("cgroup"),
+            ignore_paused=options.given("ignore-paused"),
+        )
     launched = launch.launch(plan, wire.encode(plan), preserve=options.number("preserve-fds"))
     try:
         wanted = lifecycle.CreateOptions(
@@ -76,11 +92,21 @@ def _process(config: Config, options: Options, args: list[str]) -> Process:
         "cwd": options.value("cwd") or first.cwd,
         "user": _user(first, options),
         "no_new_privileges": first.no_new_privileges or options.given("no-new-privs"),
+        "apparmor_profile": options.value("apparmor") or first.apparmor_profile,
+        "selinux_label": options.value("process-label") or first.selinux_label,
     }
-    if first.capabilities and options.values("cap"):
-        more = {kind: [*getattr(first.capabilities, kind), *options.values("cap")] for kind in _SETS}
-        changes["capabilities"] = first.capabilities.replace(**more)
+    if options.values("cap"):
+        changes["capabilities"] = _more_capabilities(
+            first.capabilities or Capabilities(), options.values("cap")
+        )
     return first.replace(**changes)
+
+
+def _more_capabilities(given: Capabilities, names: list[str]) -> Capabilities:
+    for name in names:
+        if name not in NUMBERS:
+            raise InvalidInput(f"no capability {name}", hint="names are those of capabilities(7): CAP_CHOWN")
+    return given.replace(**{kind: [*getattr(given, kind), *names] for kind in _SETS})
 
 
 def _user(first: Process, options: Options) -> object:
