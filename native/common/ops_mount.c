@@ -275,9 +275,11 @@ int op_mknod(struct run *run, const struct operation *op)
     if (parent < 0)
         return fail(run, "mknod", path);
     int result = 0;
+    mode_t before = umask(0);
     if (mknodat(parent, name, (mode_t)op->args[2].number, makedev((unsigned)(device >> 32), (unsigned)device)) < 0 &&
         errno != EEXIST)
         result = fail(run, "mknod", path);
+    umask(before);
     if (!result && fchownat(parent, name, (uid_t)op->args[4].number, (gid_t)op->args[5].number, AT_SYMLINK_NOFOLLOW) < 0)
         result = fail(run, "chown", path);
     close(parent);

@@ -119,7 +119,11 @@ def _check_scheduler(scheduler: Scheduler, path: str) -> None:
         raise SpecError(f"{path}.nice", f"expected an integer from -20 to 19, not {scheduler.nice}")
     if scheduler.priority and policy not in ("SCHED_FIFO", "SCHED_RR"):
         raise SpecError(f"{path}.priority", f"has no meaning for {policy}")
-    if policy != "SCHED_DEADLINE":
+    if policy == "SCHED_DEADLINE":
+        period = scheduler.period or scheduler.deadline
+        if not 0 < scheduler.runtime <= scheduler.deadline <= period:
+            raise SpecError(path, "SCHED_DEADLINE needs 0 < runtime <= deadline <= period")
+    else:
         for key in ("runtime", "deadline", "period"):
             if getattr(scheduler, key):
                 raise SpecError(f"{path}.{key}", f"has no meaning for {policy}")
