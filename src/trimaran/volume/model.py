@@ -13,7 +13,7 @@ IdRange = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class IdMap:
-    """Whose files the container sees as whose: rows of (in the container, on the host, how many).
+    """Whose files the container sees as whose: rows of (owner on disk, owner seen, how many).
 
     Without rows, those of the container's user namespace.
     """

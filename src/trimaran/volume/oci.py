@@ -30,7 +30,8 @@ def to_oci(request: MountRequest, source: str) -> dict[str, Any]:
 
 
 def _rows(ranges: tuple[tuple[int, int, int], ...]) -> list[dict[str, int]]:
-    return [{"containerID": inside, "hostID": outside, "size": size} for inside, outside, size in ranges]
+    # An id-mapped mount reads its user namespace the other way round: what is on disk is inside.
+    return [{"containerID": disk, "hostID": seen, "size": size} for disk, seen, size in ranges]
 
 
 def _tmpfs(request: MountRequest) -> dict[str, Any]:

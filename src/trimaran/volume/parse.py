@@ -206,13 +206,13 @@ def _switch(text: str, key: str, value: str | None) -> bool:
 
 
 def _idmap(text: str, value: str) -> IdMap:
-    """``uids=IN-OUT-COUNT#...;gids=...``, or nothing for those of the container's user namespace."""
+    """``uids=DISK-SEEN-COUNT#...;gids=...`` (podman's order), or nothing for the user namespace's."""
     rows: dict[str, tuple[IdRange, ...]] = {}
     for part in filter(None, value.split(";")):
         name, _, ranges = part.partition("=")
         numbers = [triple.removeprefix("@").split("-") for triple in ranges.split("#")]
         if name not in ("uids", "gids") or not all(len(n) == 3 and all(map(str.isdigit, n)) for n in numbers):
-            raise _bad("idmap", text, "write uids=IN-OUT-COUNT#...;gids=IN-OUT-COUNT#...")
+            raise _bad("idmap", text, "write uids=DISK-SEEN-COUNT#...;gids=DISK-SEEN-COUNT#...")
         rows[name] = tuple((int(a), int(b), int(c)) for a, b, c in numbers)
     if rows and len(rows) != 2:
         raise _bad("idmap", text, "it needs both uids and gids")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -234,3 +235,41 @@ def test_connect_and_disconnect_from_the_command_line(engine: Engine) -> None:
     assert trimaran(engine, "network", "reload") == ""
     container.remove(force=True)
     assert "is not on network" not in trimaran(engine, "network", "disconnect", "late", "srv", check=False)
+
+
+def test_an_id_mapped_bind_shows_files_under_other_owners(engine: Engine, tmp_path: Path) -> None:
+    directory = tmp_path / "owned"
+    directory.mkdir()
+    os.chown(directory, 1000, 2000)
+    volume = f"{directory}:/m:idmap=uids=1000-0-1;gids=2000-0-1"
+    assert sh(engine, "stat -c %u:%g /m; touch /m/new", volumes=[volume], network="none") == "0:0\n"
+    status = (directory / "new").stat()
+    assert (status.st_uid, status.st_gid) == (1000, 2000)
+
+
+def test_a_slave_bind_sees_later_mounts_of_the_host_and_a_private_one_does_not(
+    engine: Engine, tmp_path: Path
+) -> None:
+    top = tmp_path / "shared"
+    top.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", str(top)], check=True)
+    try:
+        subprocess.run(["mount", "--make-shared", str(top)], check=True)
+        (top / "sub").mkdir()
+        volumes = [f"{top}:/slave:rslave", f"{top}:/private"]
+        container = engine.start(
+            BUSYBOX,
+            ["sh", "-c", "read x; ls /slave/sub /private/sub"],
+            volumes=volumes,
+            network="none",
+            interactive=True,
+        )
+        subprocess.run(["mount", "-t", "tmpfs", "tmpfs", str(top / "sub")], check=True)
+        (top / "sub" / "late").touch()
+        pid = container.record.pid
+        assert os.listdir(f"/proc/{pid}/root/slave/sub") == ["late"]
+        assert os.listdir(f"/proc/{pid}/root/private/sub") == []
+        container.remove(force=True)
+        subprocess.run(["umount", str(top / "sub")], check=True)
+    finally:
+        subprocess.run(["umount", "-R", str(top)], check=True)
