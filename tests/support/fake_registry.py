@@ -64,11 +64,11 @@ class Handler(BaseHTTPRequestHandler):
 
     def content(self, kind: str, which: str) -> None:
         """A manifest or a blob, with ranges."""
-        if kind == "manifests" and ":" not in which:
+        if kind == "manifests" and which == "1":
             which = self.registry.index()["manifests"][0]["digest"]
         try:
             data = self.registry.blob(which)
-        except OSError:
+        except (OSError, TypeError):
             self.answer(404, b"{}")
             return
         if kind == "manifests":

@@ -1,6 +1,6 @@
 """HTTP/1.1 to registries: connections that are kept, proxies, TLS, limits, and a way to stop it all.
 
-Built on :mod:`http.client` with a thread a transfer; docs/adr/0004-http-client.md has the measurements.
+Built on :mod:`http.client` with a thread a transfer; docs/adr/0401-http-client.md has the measurements.
 """
 
 from __future__ import annotations
