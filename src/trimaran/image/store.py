@@ -11,16 +11,20 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from sqlite3 import Row
-from typing import Any
 
 from trimaran.errors import Conflict, InvalidReference, NotFound
 from trimaran.image.model import Image, Layer
 from trimaran.image.platform import Platform
 from trimaran.image.reference import Reference, is_digest
 from trimaran.state import Area, Database, owner_identity
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from sqlite3 import Row
+
+    from trimaran.image.content import ContentStore
 
 AREA = Area(
     "image",
@@ -83,11 +87,11 @@ class ImageStore:
     def __init__(self, root: str, database: Database) -> None:
         self.root = root
         self.database = database
-        self._content: Any = None
+        self._content: ContentStore | None = None
 
     @property
-    def content(self) -> Any:
-        """The :class:`~trimaran.image.content.ContentStore`, opened when first needed."""
+    def content(self) -> ContentStore:
+        """Where blobs are; opened when first needed."""
         if self._content is None:
             from trimaran.image.content import ContentStore
 
