@@ -7,7 +7,7 @@
     --all                the heavy jobs too
     --rounds N           samples of each contestant (default: the job's own)
     --json FILE          write the results as JSON
-    --docs DIRECTORY     write charts (SVG) and tables (Markdown) of the results there
+    --docs DIRECTORY     write the results there: charts (SVG), tables.md, run.json
     --list               name the jobs
 
 As root it runs in mount, network and PID namespaces of its own: nothing that a peer sets up outlives it.
@@ -78,8 +78,8 @@ def write_docs(directory: Path, results: list[Result]) -> None:
     directory.mkdir(parents=True, exist_ok=True)
     for result in results:
         (directory / f"{result.job}.svg").write_text(chart.svg(result))
-    tables = "\n".join(report.markdown(result) for result in results)
-    (directory / "tables.md").write_text(tables)
+    (directory / "tables.md").write_text(report.document(results))
+    (directory / "run.json").write_text(report.as_json(results))
 
 
 def main(arguments: list[str]) -> int:

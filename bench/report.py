@@ -50,6 +50,24 @@ def markdown(result: Result) -> str:
     return "\n".join(lines) + "\n"
 
 
+def document(results: Sequence[Result]) -> str:
+    """Every table and chart of a run, with where it was made."""
+    host = machine()
+    versions = host.pop("versions")
+    assert isinstance(versions, dict)
+    facts = [f"- {key}: {value}" for key, value in host.items()]
+    facts += [f"- {name}: {said}" for name, said in versions.items() if said]
+    head = [
+        "# One run of the benchmarks",
+        "",
+        "Made by `make bench`; [what it means](../performance.md).",
+        "",
+        *facts,
+    ]
+    parts = [f"{markdown(result)}\n![{result.title}]({result.job}.svg)\n" for result in results]
+    return "\n".join([*head, "", *parts])
+
+
 def text(result: Result) -> str:
     table = [HEAD, *rows(result)]
     widths = [

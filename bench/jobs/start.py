@@ -88,7 +88,7 @@ def docker_by_api(engine: Engine, reference: str) -> Contestant:
     return Contestant("docker API", in_a_row(once), connection.close)
 
 
-def library(bench: Bench) -> Contestant:
+def library(bench: Bench, isolation: str = "") -> Contestant:
     """Our library in this very process: create, start, wait, remove."""
     import trimaran
 
@@ -97,13 +97,13 @@ def library(bench: Bench) -> Contestant:
 
     def once() -> float:
         begin = time.perf_counter_ns()
-        result = engine.run(reference, TRUE, network="none")
+        result = engine.run(reference, TRUE, network="none", isolation=isolation or "native")
         taken = time.perf_counter_ns() - begin
         if result.exit_code:
             raise Failure(f"exit code {result.exit_code}: {result.stderr!r}")
         return taken / 1e6
 
-    return Contestant("trimaran library", in_a_row(once), engine.close)
+    return Contestant(isolation or "trimaran library", in_a_row(once), engine.close)
 
 
 def ctr(engine: Engine, reference: str) -> Contestant:
@@ -125,6 +125,12 @@ def warm(bench: Bench) -> Iterator[Entry]:
         yield attempt("docker API", lambda: docker_by_api(bench.engine("docker"), reference))
 
 
+def isolations(bench: Bench) -> Iterator[Entry]:
+    """The library with each isolation, and with foreign runtimes in their place."""
+    for name in ("native", "sandbox", "vm", "oci:runc", "oci:crun"):
+        yield attempt(name, lambda name=name: library(bench, name))  # type: ignore[misc]
+
+
 def network(bench: Bench) -> Iterator[Entry]:
     reference = bench.workspace.base_image
     yield from bench.engines(
@@ -141,5 +147,6 @@ JOBS = (
         warm,
         rounds=50,
     ),
+    Job("isolations", "From a program that is up: a static true in each isolation", "ms", isolations, 10, 60),
     Job("network", "The command: run --rm on a bridge network of a static true", "ms", network, rounds=10),
 )
