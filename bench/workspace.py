@@ -111,8 +111,8 @@ class Workspace:
         return target
 
     def image(self, name: str, layers: Sequence[bytes]) -> str:
-        """Push an image of these layers to the registry; its reference, ``127.0.0.1:PORT/bench/NAME:1``."""
-        layout = self.path / "layouts" / name
+        """Push an image of these layers to the registry; its reference, ``127.0.0.1:PORT/NAME``."""
+        layout = self.path / "layouts" / name.replace(":", "-")
         blobs = layout / "blobs" / "sha256"
         blobs.mkdir(parents=True)
 
@@ -124,6 +124,7 @@ class Workspace:
         config = {
             "architecture": architecture(),
             "os": "linux",
+            "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             "config": {"Env": ["PATH=/bin"], "Cmd": ["/bin/true"]},
             "rootfs": {
                 "type": "layers",
@@ -139,14 +140,14 @@ class Workspace:
         index = {"schemaVersion": 2, "manifests": [put(json.dumps(manifest).encode(), MANIFEST)]}
         (layout / "index.json").write_text(json.dumps(index))
         (layout / "oci-layout").write_text('{"imageLayoutVersion": "1.0.0"}')
-        reference = f"{self.registry}/bench/{name}:1"
+        reference = f"{self.registry}/{name}"
         quiet(["skopeo", "copy", "--dest-tls-verify=false", f"oci:{layout}", f"docker://{reference}"])
         shutil.rmtree(layout)
         return reference
 
     @cached_property
     def base_image(self) -> str:
-        return self.image("base", self.base_layers)
+        return self.image("bench/base:1", self.base_layers)
 
     @cached_property
     def registry(self) -> str:

@@ -51,7 +51,7 @@ def small() -> list[bytes]:
 
 
 def pull(bench: Bench, name: str, layers: Callable[[], list[bytes]]) -> Iterator[Entry]:
-    reference = bench.workspace.image(name, layers())
+    reference = bench.workspace.image(f"bench/{name}:1", layers())
 
     def contestant(engine: Engine) -> Contestant:
         pulled = False

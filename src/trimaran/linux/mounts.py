@@ -20,6 +20,7 @@ OPEN_TREE_CLONE = 0x1
 AT_EMPTY_PATH = 0x1000
 
 MNT_DETACH = 2
+MAX_VALUE = 255  # of a string that fsconfig(2) takes
 UMOUNT_NOFOLLOW = 8
 
 RESOLVE_NO_XDEV = 0x01
@@ -58,13 +59,41 @@ def overlay(
 ) -> int:
     """A detached overlay mount of directories, the uppermost first. Raises KernelError, Unsupported."""
     settings: list[tuple[str, str | None]] = [("source", "overlay")]
-    settings += (("lowerdir+", path) for path in lower)
-    if upper and work:
-        settings += (("upperdir", upper), ("workdir", work))
-    for option in options:
-        key, equals, value = option.partition("=")
-        settings.append((key, value if equals else None))
-    return new("overlay", settings, attributes)
+    opened: list[int] = []
+    try:
+        if takes_single_layers(os.uname().release):
+            settings += (("lowerdir+", path) for path in lower)
+        else:
+            settings.append(("lowerdir", _as_one_string(lower, opened)))
+        if upper and work:
+            settings += (("upperdir", upper), ("workdir", work))
+        for option in options:
+            key, equals, value = option.partition("=")
+            settings.append((key, value if equals else None))
+        return new("overlay", settings, attributes)
+    finally:
+        for fd in opened:
+            os.close(fd)
+
+
+def takes_single_layers(release: str) -> bool:
+    """Whether overlayfs of a kernel has ``lowerdir+``, which came with 6.5."""
+    major, minor = (part.partition("-")[0] for part in release.split(".")[:2])
+    return (int(major), int(minor)) >= (6, 5)
+
+
+def _as_one_string(lower: Sequence[str], opened: list[int]) -> str:
+    """The layers as the value of ``lowerdir``; by descriptor, since fsconfig(2) takes only 255 bytes."""
+    for path in lower:
+        opened.append(os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
+    value = ":".join(f"/proc/self/fd/{fd}" for fd in opened)
+    if len(value) > MAX_VALUE:
+        raise Unsupported(
+            f"an overlay of {len(lower)} layers",
+            why="kernels before 6.5 take no more than fit into 255 bytes",
+            hint="use a newer kernel, or an image with fewer layers",
+        )
+    return value
 
 
 def attach(mount: int, target: str) -> None:
