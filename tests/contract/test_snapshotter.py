@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from tests.support.layers import directory, hard_link, member, stream, symlink
 
-from trimaran.errors import Conflict, ImageError, InvalidInput, NotFound
+from trimaran.errors import Conflict, ImageError, InvalidInput, NotFound, Unsupported
 from trimaran.image.layer_store import UnpackedLayers
 from trimaran.isolation import Root
 from trimaran.snapshot import AREA, DRIVERS, Change, LayerFacts, Snapshotter, snapshotter
@@ -352,6 +352,14 @@ def test_many_layers(snapshots: Snapshotter, build: Build) -> None:
     chain = build(*(stream(member(f"f{n}")) for n in range(120)))
     snapshots.prepare("one", chain)
     assert len(tree(snapshots.open_root("one"))) == 120
+
+
+@pytest.mark.parametrize("driver", ["overlay", "copy"])
+def test_a_quota_that_cannot_be(snapshots: Snapshotter, tmp_path: Path) -> None:
+    with pytest.raises(Unsupported, match="no project quota"):
+        snapshots.prepare("one", None, quota=1 << 20)
+    assert list(snapshots.containers()) == []
+    assert list((tmp_path / "containers").iterdir()) == []
 
 
 CRASH = """

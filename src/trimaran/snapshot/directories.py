@@ -121,6 +121,8 @@ class DirectorySnapshotter:
     def _limit(self, container_id: str, project: int, size: int) -> None:
         for name in ("upper", "work"):
             path = os.path.join(self._containers, container_id, name)
+            if not os.path.isdir(path):
+                continue
             fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             try:
                 _sys.limit_project(fd, project, size)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from types import TracebackType
 
 from trimaran.linux.mounts import open_beneath
@@ -74,19 +74,30 @@ class Merged:
 
     def find(self, path: bytes) -> tuple[int, os.stat_result] | None:
         """The layer that the file or directory at this path comes from, and its status."""
-        return self._first(self.directories(os.path.dirname(path)), path)
+        return self._first(0, path)
 
     def below(self, path: bytes) -> tuple[int, os.stat_result] | None:
         """As :meth:`find`, without what the uppermost layer has at this very path."""
-        layers = self.directories(os.path.dirname(path)) if path else range(len(self._layers))
-        return self._first([layer for layer in layers if layer != 0], path)
+        return self._first(1, path)
 
-    def _first(self, layers: Iterable[int], path: bytes) -> tuple[int, os.stat_result] | None:
-        for layer in layers:
+    def _first(self, start: int, path: bytes) -> tuple[int, os.stat_result] | None:
+        """Most lookups end at the first layer, or find nothing: merging all layers would cost more."""
+        for layer in range(start, len(self._layers)):
             status = self.status(layer, path)
             if status is not None:
-                return None if is_whiteout(status) else (layer, status)
+                hidden = is_whiteout(status) or any(self._hides(over, path) for over in range(layer))
+                return None if hidden else (layer, status)
         return None
+
+    def _hides(self, layer: int, path: bytes) -> bool:
+        """Whether something above the path in this layer hides the path in those below it."""
+        above = os.path.dirname(path)
+        while above:
+            status = self.status(layer, above)
+            if status is not None and (not stat.S_ISDIR(status.st_mode) or self._opaque(layer, above)):
+                return True
+            above = os.path.dirname(above)
+        return False
 
     def status(self, layer: int, path: bytes) -> os.stat_result | None:
         """What one layer has at this path, be it a whiteout; None if nothing."""

@@ -27,7 +27,7 @@ def settle(layer: str, lower: Sequence[str], facts: LayerFacts) -> None:
     """
     if not facts.implicit and not facts.links and not facts.whiteouts:
         return
-    with Merged([layer, *lower]) as merged:
+    with Merged([layer] if facts.opaque else [layer, *lower]) as merged:
         for path in facts.whiteouts:
             _drop_needless(merged, path)
         # Deepest first: a directory may be empty once those below it are gone.
