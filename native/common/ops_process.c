@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/openat2.h>
 #include <linux/capability.h>
 #include <linux/filter.h>
 #include <linux/keyctl.h>
@@ -112,14 +113,20 @@ int op_stdio_owner(struct run *run, const struct operation *op)
     return 0;
 }
 
-/* path. Done once: a plan has it before the change of user, for directories only root may enter, and after.
+/* path, in which no descriptor may stand for a directory (/proc/self/fd/N). Done once: a plan has it before the change of user, for directories only root may enter, and after.
  * The kernel names a directory outside the root "(unreachable)": it must not become the working directory. */
 int op_cwd(struct run *run, const struct operation *op)
 {
     char now[PATH_MAX];
     if (run->cwd_done)
         return 0;
-    if (chdir(op->args[0].string) < 0)
+    struct open_how how = {.flags = O_PATH | O_DIRECTORY | O_CLOEXEC, .resolve = RESOLVE_NO_MAGICLINKS};
+    int fd = (int)syscall(SYS_openat2, AT_FDCWD, op->args[0].string, &how, sizeof how);
+    if (fd < 0)
+        return fail(run, "chdir", op->args[0].string);
+    int changed = fchdir(fd);
+    close(fd);
+    if (changed < 0)
         return fail(run, "chdir", op->args[0].string);
     if (syscall(SYS_getcwd, now, sizeof now) < 0)
         return fail(run, "getcwd", op->args[0].string);

@@ -36,6 +36,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "diff": ("diff", "Show how a container's files differ from its image's"),
     "commit": ("commit", "Make an image from a container's changes"),
     "history": ("history", "Show how an image was made"),
+    "plan": ("plan", "Explain a bundle's configuration, or compare two"),
     "check": ("check", "Verify all images and layers, and heal them"),
     "image inspect": ("image_inspect", "Show all of images, as JSON"),
     "image mount": ("image_mount", "Mount an image's files on a directory, read-only"),
@@ -99,7 +100,7 @@ SECTIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
             *("history", "login", "logout"),
         ),
     ),
-    ("Other", ("bench", "check", "completion", "version")),
+    ("Other", ("bench", "check", "completion", "plan", "version")),
 )
 """The one-word commands in the order of ``trimaran --help``."""
 

@@ -62,7 +62,7 @@ def launch(
     ours, theirs = packet_pair()
     plan_fd = sealed("plan", wire)
     inherited = range(3, 3 + preserve)
-    holes = [fd for fd in inherited if not _is_open(fd)]
+    holes = [fd for fd in inherited if not _is_inherited(fd)]
     fds = [*stdio, *(plan_fd if fd in holes else fd for fd in inherited), plan_fd, theirs.fileno()]
     argv = [b"trimaran-init", str(preserve).encode()]
     if listener >= 0:
@@ -87,12 +87,12 @@ def launch(
     return launched
 
 
-def _is_open(fd: int) -> bool:
+def _is_inherited(fd: int) -> bool:
+    """Whether a descriptor came from our caller: all that we open ourselves are close-on-exec."""
     try:
-        os.fstat(fd)
+        return os.get_inheritable(fd)
     except OSError:
         return False
-    return True
 
 
 def _environment() -> list[bytes]:
