@@ -45,7 +45,9 @@ def seeds(directory: Path) -> Path:
 @pytest.mark.timeout(SECONDS + 120)
 def test_the_parser_keeps_its_promises(fuzzer: Path, tmp_path: Path) -> None:
     corpus = seeds(tmp_path / "corpus")
+    given = len(list(corpus.iterdir()))
     options = [f"-max_total_time={SECONDS}", "-max_len=16384", "-rss_limit_mb=1024", "-timeout=10"]
     done = subprocess.run([str(fuzzer), *options, str(corpus)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
-    assert len(list(corpus.iterdir())) > 50
+    # It has found its way behind the checks: inputs that reach more code than the golden plans.
+    assert len(list(corpus.iterdir())) > given

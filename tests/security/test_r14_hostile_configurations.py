@@ -12,6 +12,7 @@ USUAL = '"ociVersion": "1.3.0", "root": {"path": "rootfs"}'
 DOCUMENTS = {
     "empty": ("", "the document is empty"),
     "no object": ("[]", "expected an object"),
+    "no JSON": ("{]", "line 1, column 2"),
     "cut": ('{"ociVersion": ', "the document ends too early"),
     "deep": ("[" * 1_000_000, "nested deeper"),
     "deep objects": ('{"a":' * 200_000 + "1" + "}" * 200_000, "nested deeper"),

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from contextlib import nullcontext
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -90,3 +91,19 @@ def test_the_json_package_is_not_imported() -> None:
     code = "import sys; from trimaran.spec import jsonio; jsonio.parse(b'{}'); print('json' in sys.modules)"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout == "False\n"
+
+
+def test_a_syntax_error_is_placed_without_the_json_package():
+    """The scanner raises through a class of json.decoder, which a runtime's process has not imported."""
+    program = (
+        "import sys; sys.path[:0] = [sys.argv[1]]\n"
+        "from trimaran.errors import SpecError\n"
+        "from trimaran.spec import jsonio\n"
+        "try: jsonio.parse(b'{]')\n"
+        "except SpecError as error: print(error)\n"
+    )
+    source = str(Path(jsonio.__file__).parents[2])
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", program, source], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.startswith("$: line 1, column 2")

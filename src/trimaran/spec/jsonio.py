@@ -86,8 +86,15 @@ def parse(data: bytes, *, max_bytes: int = MAX_BYTES) -> Any:
 
 def _scan(text: str, rules: _Rules) -> Any:
     start = len(text) - len(text.lstrip(_SPACE))
+    scan = _make_scanner(rules)  # type: ignore[arg-type]
     try:
-        value, end = _make_scanner(rules)(text, start)  # type: ignore[arg-type]
+        try:
+            value, end = scan(text, start)
+        except SystemError:
+            # To say what is wrong, the scanner needs a class of a module that it expects to be there.
+            import json.decoder  # noqa: F401
+
+            value, end = scan(text, start)
     except StopIteration as stop:
         raise _syntax(text, stop.value, "expected a value") from None
     except RecursionError:
