@@ -123,6 +123,8 @@ class World:
         self._exit.callback(self.database.close)
         self.steps: list[str] = []
         self.manager = NetworkManager(self.database, str(self.directory), step=self.steps.append)
+        # With its last container the resolver ends.
+        self._exit.callback(lambda: self.manager.recover(lambda _: False))
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -221,3 +221,10 @@ def test_the_resolver_moves_to_a_free_port(world: World) -> None:
         a, result = attach(world, "a" * 64, "web", name="one")
         assert ask(a, result.resolver[0], "one", tcp=True)[1]
     assert ask(a, result.resolver[0], "one")[1]
+
+
+def test_a_resolver_whose_directory_is_removed_ends(world: World) -> None:
+    attach(world, "a" * 64, "web")
+    (pid,) = resolvers(world)
+    (world.directory / "resolver.sock").unlink()
+    wait_for(lambda: not Path(f"/proc/{pid}").exists() or pid not in resolvers(world), seconds=15)

@@ -21,7 +21,7 @@ from trimaran.network.store import load_networks
 from trimaran.state import Database
 
 _CONTROL = 3
-_CHECK_SECONDS = 30.0
+_CHECK_SECONDS = 10.0
 _SERVED = "driver = 'bridge' AND id IN (SELECT network_id FROM network_endpoint)"
 
 
@@ -29,6 +29,7 @@ class Process:
     """One run of the resolver: what it serves follows the database; it ends when that is nothing."""
 
     def __init__(self, directory: str, database: Database, control: socket.socket) -> None:
+        self._directory = directory
         self._database = database
         self._control = control
         self._resolver = Resolver(database, HostServers())
@@ -55,12 +56,20 @@ class Process:
                     return
                 due = time.monotonic() + _CHECK_SECONDS
                 self._try("serve all networks", self._update)
-            if not self._serving:
+            if not self._serving or not self._wanted_here():
                 return
             self._resolver.step(due - time.monotonic())
             if self._damaged:
                 self._damaged = False
                 self._repair()
+
+    def _wanted_here(self) -> bool:
+        """Whether others can still find us: the directory may have been removed under us."""
+        try:
+            os.stat(os.path.join(self._directory, helper.CONTROL))
+        except FileNotFoundError:
+            return False
+        return True
 
     def close(self) -> None:
         """Free the ports before the control socket, whose end tells others that they may have them."""
