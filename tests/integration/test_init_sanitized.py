@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from tests.support.bundles import usual_config, write_bundle
 
-from trimaran.runtime import launch, lifecycle
-from trimaran.runtime.lifecycle import CreateOptions
+from trimaran.runtime import creating, launch, lifecycle
+from trimaran.runtime.creating import CreateOptions
 from trimaran.runtime.store import Store
 
 pytestmark = [pytest.mark.root, pytest.mark.peer("busybox")]
@@ -31,7 +31,7 @@ def run(tmp_path: Path, id: str, config: dict) -> tuple[int, str]:
     store = Store(str(tmp_path / "state"))
     with (tmp_path / f"{id}.out").open("w+b") as output:
         fd = output.fileno()
-        launched, _ = lifecycle.create(store, id, str(bundle), CreateOptions(stdio=(0, fd, fd)))
+        launched, _ = creating.create(store, id, str(bundle), CreateOptions(stdio=(0, fd, fd)))
         try:
             lifecycle.start(store, id)
             code = launch._sys.reap(launched.children[-1], True)

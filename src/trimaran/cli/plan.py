@@ -32,17 +32,17 @@ def compiled(bundle: str, *, why: bool) -> str:
     import os
 
     from trimaran.plan import text
-    from trimaran.runtime import lifecycle, prepare
+    from trimaran.runtime import creating, prepare
     from trimaran.spec import jsonio, validate
     from trimaran.spec.runtime import Config
 
     directory, name = bundle, "config.json"
     if os.path.isfile(bundle):
         directory, name = os.path.split(os.path.abspath(bundle))
-    config = Config.parse(jsonio.parse(lifecycle.read_config(directory, name)))
+    config = Config.parse(jsonio.parse(creating.read_config(directory, name)))
     warnings = validate.check(config)
     # The same id for all: two plans differ only in what the configurations say.
-    prepared = prepare.container("ID", os.path.abspath(directory), config, lifecycle.CreateOptions())
+    prepared = prepare.container("ID", os.path.abspath(directory), config, creating.CreateOptions())
     return text.render(prepared.plan, why=why) + "".join(f"warning: {warning}\n" for warning in warnings)
 
 

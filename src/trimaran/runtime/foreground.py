@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from trimaran.linux import _sys
-from trimaran.runtime import launch, lifecycle
+from trimaran.runtime import creating, launch, lifecycle
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from trimaran.runtime.launch import Launched
 
 
-def run(context: Context, id: str, bundle: str, options: lifecycle.CreateOptions, *, keep: bool) -> int:
+def run(context: Context, id: str, bundle: str, options: creating.CreateOptions, *, keep: bool) -> int:
     """Create, start, wait and delete; returns the exit status of the program (128 + n for a signal)."""
-    launched, warnings = lifecycle.create(context.store, id, bundle, options)
+    launched, warnings = creating.create(context.store, id, bundle, options)
     try:
         warnings += lifecycle.start(context.store, id)
         for warning in warnings:

@@ -10,7 +10,7 @@ from trimaran.linux import files, processes
 from trimaran.monitor import Control, launch
 from trimaran.plan import wire
 from trimaran.plan.build import Overlay
-from trimaran.runtime import joining, lifecycle, prepare
+from trimaran.runtime import creating, joining, lifecycle, prepare
 from trimaran.runtime.cgroups import control, stats
 from trimaran.runtime.store import Store
 from trimaran.spec import jsonio, validate
@@ -45,16 +45,16 @@ class NativeIsolation:
             try:
                 return self._create(entry, request, config, warnings)
             except BaseException:
-                lifecycle.undo(self.store, entry)
+                creating.undo(self.store, entry)
                 raise
 
     def _create(
         self, entry: Entry, request: CreateRequest, config: spec.Config, warnings: list[str]
     ) -> Process:
-        options = lifecycle.CreateOptions(overlay=_overlay(request.root, request.state))
+        options = creating.CreateOptions(overlay=_overlay(request.root, request.state))
         prepared = prepare.container(request.id, request.bundle, config, options)
         files.write_whole(entry.directory, "config.json", jsonio.dump(request.config).encode())
-        state = lifecycle.new_state(entry, config, request.bundle, prepared)
+        state = creating.new_state(entry, config, request.bundle, prepared)
         state["monitor"] = request.state
         entry.write(state)
         if not request.start:

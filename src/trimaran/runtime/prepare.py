@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from trimaran.plan.build import CgroupPlan
     from trimaran.plan.host import HostFacts
     from trimaran.plan.operations import Plan
-    from trimaran.runtime.lifecycle import CreateOptions
+    from trimaran.runtime.creating import CreateOptions
     from trimaran.spec.resources import Resources
     from trimaran.spec.runtime import Config
 

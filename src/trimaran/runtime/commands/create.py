@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from trimaran.runtime import lifecycle
+from trimaran.runtime import creating, lifecycle
 from trimaran.runtime.command import Context, only_id, read_options
 from trimaran.runtime.options import Option, Options
 
@@ -35,7 +35,7 @@ def run(context: Context, name: str, words: list[str]) -> int:
         from trimaran.runtime import foreground
 
         return foreground.run(context, id, options.value("bundle") or ".", wanted, keep=options.given("keep"))
-    launched, warnings = lifecycle.create(context.store, id, options.value("bundle") or ".", wanted)
+    launched, warnings = creating.create(context.store, id, options.value("bundle") or ".", wanted)
     for warning in warnings:
         context.log.warning(warning)
     if running:
@@ -47,10 +47,10 @@ def run(context: Context, name: str, words: list[str]) -> int:
     return 0
 
 
-def _wanted(context: Context, options: Options) -> lifecycle.CreateOptions:
+def _wanted(context: Context, options: Options) -> creating.CreateOptions:
     # sd_listen_fds(3): sockets that our caller was given are the container's.
     listening = os.environ.get("LISTEN_FDS", "")
-    return lifecycle.CreateOptions(
+    return creating.CreateOptions(
         preserve=options.number("preserve-fds") + (int(listening) if listening.isdigit() else 0),
         listening=listening if listening.isdigit() else "",
         console_socket=options.value("console-socket"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from trimaran.errors import InvalidInput, KernelError
 from trimaran.plan import wire
-from trimaran.runtime import foreground, joining, launch, lifecycle
+from trimaran.runtime import creating, foreground, joining, launch
 from trimaran.runtime.command import Context, read_options
 from trimaran.runtime.options import Option, Options
 from trimaran.spec import jsonio, validate
@@ -57,12 +57,12 @@ def run(context: Context, name: str, words: list[str]) -> int:
         )
     launched = launch.launch(plan, wire.encode(plan), preserve=options.number("preserve-fds"))
     try:
-        wanted = lifecycle.CreateOptions(
+        wanted = creating.CreateOptions(
             console_socket=options.value("console-socket"),
             pidfd_socket=options.value("pidfd-socket"),
             pid_file=options.value("pid-file"),
         )
-        lifecycle.hand_over(launched, wanted)
+        creating.hand_over(launched, wanted)
         launched.peer.send(b"start")
         report, _ = launched.peer.receive()
         if report.startswith(b"error "):
