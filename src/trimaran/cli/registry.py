@@ -21,6 +21,14 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "attach": ("attach", "Connect this terminal to a running container"),
     "logs": ("logs", "Show what a container has written"),
     "ps": ("ps", "List containers"),
+    "inspect": ("inspect", "Show all of containers, as JSON"),
+    "top": ("top", "Show the processes of a container"),
+    "stats": ("stats", "Show what containers use, live"),
+    "events": ("events", "Show what happens, live"),
+    "port": ("port", "Show the published ports of a container"),
+    "diff": ("diff", "Show what a container has changed of its image's files"),
+    "update": ("update", "Change the limits of containers"),
+    "container prune": ("container_prune", "Remove the containers that do not run"),
     "bench": ("bench", "Measure how long containers of an image take on this machine"),
     "pull": ("pull", "Fetch images from their registries"),
     "push": ("push", "Send an image to a registry"),
@@ -81,7 +89,7 @@ ALIASES: dict[str, str] = {
         f"container {verb}": verb
         for verb in (
             *("attach", "create", "exec", "kill", "logs", "pause", "rename", "restart", "rm", "run", "start"),
-            *("stop", "unpause", "wait"),
+            *("stop", "unpause", "wait", "inspect", "top", "stats", "port", "diff", "update"),
         )
     },
 }
@@ -92,7 +100,10 @@ SECTIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
         "Run",
         ("run", "create", "start", "stop", "restart", "kill", "pause", "unpause", "wait", "rename", "rm"),
     ),
-    ("Look into", ("ps", "logs", "exec", "attach")),
+    (
+        "Look into",
+        ("ps", "logs", "exec", "attach", "inspect", "top", "stats", "events", "port", "diff", "update"),
+    ),
     (
         "Images",
         (
