@@ -12,11 +12,18 @@ State machine: ``created -> running <-> paused``, then ``stopped``; :meth:`Isola
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from dataclasses import dataclass, field
+    from typing import Any, Literal, Protocol
 
-Status = Literal["creating", "created", "running", "paused", "stopped"]
+    Status = Literal["creating", "created", "running", "paused", "stopped"]
+else:
+    from trimaran.values import dataclass, field
+
+    Protocol = object
+    Status = str
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,6 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "stats": ("stats", "Show what containers use, live"),
     "events": ("events", "Show what happens, live"),
     "port": ("port", "Show the published ports of a container"),
-    "diff": ("diff", "Show what a container has changed of its image's files"),
     "update": ("update", "Change the limits of containers"),
     "container prune": ("container_prune", "Remove the containers that do not run"),
     "bench": ("bench", "Measure how long containers of an image take on this machine"),
@@ -107,7 +106,7 @@ SECTIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
     (
         "Images",
         (
-            *("pull", "push", "images", "rmi", "tag", "save", "load", "import", "export", "diff", "commit"),
+            *("pull", "push", "images", "rmi", "tag", "save", "load", "import", "export", "commit"),
             *("history", "login", "logout"),
         ),
     ),

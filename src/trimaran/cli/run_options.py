@@ -38,7 +38,6 @@ CONTAINER = (
         "--pull", metavar="WHEN", choices=("missing", "always", "never"), default="missing", help="Pull when"
     ),
     Option("--rm", help="Remove it when it has exited"),
-    Option("--init", help="Run a small init as its first process"),
     Option("--cidfile", metavar="FILE", help="Write its id to a file"),
     Option("--restart", metavar="POLICY", help="no, on-failure[:N], always or unless-stopped"),
     Option("--stop-signal", metavar="SIGNAL", help="The signal that asks it to end"),

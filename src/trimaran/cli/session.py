@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import os
 import select
-import signal
 import sys
 
 from trimaran.errors import InvalidInput, TrimaranError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import signal
     from collections.abc import Callable
     from types import FrameType
     from typing import Any
 
     from trimaran.monitor.control import Control, Output
+else:
+    # Without enum, which takes longer to import than a container to start.
+    import _signal as signal
 
 CHUNK = 8192
 DETACH_KEYS = "ctrl-p,ctrl-q"

@@ -56,7 +56,7 @@ def rename(core: Core, id: str, name: str) -> None:
 
 def update(core: Core, id: str, changes: dict[str, Any]) -> None:
     """Change limits (memory, cpus, pids_limit, restart, ...) now and for the next start."""
-    import json
+    from trimaran.state import text as json
 
     record = ending.refresh(core, core.containers.find(id))
     options = Options({**record.options, **changes})

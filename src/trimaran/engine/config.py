@@ -163,8 +163,6 @@ def process(inputs: Inputs, options: Options) -> dict[str, Any]:
     }
     if not result["cwd"].startswith("/"):
         raise InvalidInput(f"the working directory {result['cwd']} is not absolute")
-    if options.init:
-        result["args"] = [mounts.INIT_PATH, "--", *result["args"]]
     if options.oom_score_adj:
         result["oomScoreAdj"] = options.oom_score_adj
     if options.ulimits:

@@ -52,6 +52,18 @@ class Container:
         Raises CommandNotFound, CommandNotExecutable, Conflict if it runs, NetworkError, PlanError.
         """
         starting.start(self._core, self.id, streams)
+        if streams is starting.DEFAULT_STREAMS:
+            self.look_after()
+
+    def look_after(self) -> None:
+        """See to it that its restart policy, its health check and its removal are done, if it has any."""
+        record = self._core.containers.find(self.id)
+        if record.lease:
+            return
+        from trimaran.engine import supervisor
+
+        if supervisor.needed(self._core, record):
+            supervisor.ensure(self._core)
 
     def stop(self, timeout: float | None = None, signal: int | None = None) -> int:
         """Ask it to end by its stop signal, kill it after ``timeout`` seconds; its exit code."""

@@ -56,6 +56,10 @@ def create(
     """
     arguments = config.arguments(image.run_config, options.entrypoint, command)
     core.isolations.get(options.isolation)
+    if options.restart != "no":
+        from trimaran.engine.supervisor import parse_policy
+
+        parse_policy(options.restart)
     id = os.urandom(32).hex()
     name = check_name(options.name) if options.name else invent()
     labels = {**(image.run_config.get("Labels") or {}), **options.labels}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import time
 
 from trimaran.engine import events, storage
@@ -13,8 +12,13 @@ from trimaran.monitor.exits import Exit, monitor_alive, read_exit
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import signal
+
     from trimaran.engine.core import Core
     from trimaran.engine.store import Record
+else:
+    # Without enum, which takes longer to import than a container to start.
+    import _signal as signal
 
 LIVE = ("running", "paused")
 CODE_LOST = 137

@@ -109,7 +109,10 @@ class Engine:
         except BaseException:
             ending.remove(self.core, id, force=True, volumes=True)
             raise
-        return Container(self.core, id)
+        container = Container(self.core, id)
+        if streams is starting.DEFAULT_STREAMS:
+            container.look_after()
+        return container
 
     def get(self, name: str) -> Container:
         """The container of that name, id, or start of an id. Raises NotFound or Conflict."""

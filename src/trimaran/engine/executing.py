@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import time
 
 from trimaran.engine import config, ending, events, files, starting, users
@@ -14,12 +13,16 @@ from trimaran.monitor.exits import read_exit
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import signal
     from collections.abc import Mapping, Sequence
     from typing import Any
 
     from trimaran.engine.core import Core
     from trimaran.engine.store import Record
     from trimaran.monitor.control import Control
+else:
+    # Without enum, which takes longer to import than a container to start.
+    import _signal as signal
 
 
 class ExecOptions:
@@ -140,7 +143,6 @@ def _process(core: Core, record: Record, command: Sequence[str], wanted: ExecOpt
         "entrypoint": [],
         "tty": wanted.tty,
         "env": [*options.environment, *variables],
-        "init": False,
         "hostname": options.hostname or record.id[:12],
     }
     if wanted.workdir:

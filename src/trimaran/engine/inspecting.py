@@ -107,7 +107,7 @@ def _host_config(options: Options) -> dict[str, Any]:
 
 
 def _mounts(record: Record) -> list[dict[str, Any]]:
-    import json
+    from trimaran.state import text as json
 
     return [
         {

@@ -12,7 +12,6 @@ if TYPE_CHECKING:
 
     from trimaran.engine.options import Options
 
-INIT_PATH = "/sbin/trimaran-init"
 _PTS = ("nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5")
 
 

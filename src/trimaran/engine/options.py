@@ -30,7 +30,6 @@ if TYPE_CHECKING:
         volumes: Sequence[str]
         mounts: Sequence[str]
         tmpfs: Sequence[str]
-        secrets: Mapping[str, bytes]
         read_only: bool
         network: str | Sequence[str]
         network_alias: Sequence[str]
@@ -69,12 +68,10 @@ if TYPE_CHECKING:
         pid: str
         ipc: str
         uts: str
-        userns: str
         cgroupns: str
         cgroup_parent: str
         shm_size: int
         storage_size: int
-        init: bool
         stop_signal: str
         stop_timeout: int
         restart: str
@@ -152,12 +149,10 @@ class Options:
     pid: str = ""
     ipc: str = ""
     uts: str = ""
-    userns: str = ""
     cgroupns: str = ""
     cgroup_parent: str = ""
     shm_size: int = 64 << 20
     storage_size: int = 0
-    init: bool = False
     stop_signal: str = ""
     stop_timeout: int = 10
     restart: str = "no"

@@ -28,6 +28,7 @@ class Paths:
 
     def __init__(self, root: str | os.PathLike[str] | None = None) -> None:
         chosen = os.fspath(root) if root else os.environ.get("TRIMARAN_ROOT")
+        self.chosen = bool(chosen)
         if chosen:
             if "\0" in chosen:
                 raise InvalidInput("the root directory's name has a NUL in it")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import select
-import signal
 import time
 
 from trimaran.engine import creation, ending, executing, starting
@@ -15,10 +14,14 @@ from trimaran.state import owner_identity
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import signal
     from collections.abc import Callable, Sequence
 
     from trimaran.engine.core import Core
     from trimaran.engine.options import Options
+else:
+    # Without enum, which takes longer to import than a container to start.
+    import _signal as signal
 
 CHUNK = 64 * 1024
 DEFAULT_LIMIT = 64 << 20

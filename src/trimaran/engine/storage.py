@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
+
+from trimaran.state import text as json
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

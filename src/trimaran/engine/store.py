@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import time
 
 from trimaran.errors import Conflict, InvalidInput, NotFound
+from trimaran.state import text as json
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

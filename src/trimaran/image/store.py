@@ -8,7 +8,6 @@ protects an image while a container uses it. What none of them reaches, garbage 
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ from trimaran.image.model import Image, Layer
 from trimaran.image.platform import Platform
 from trimaran.image.reference import Reference, is_digest
 from trimaran.state import Area, Database, owner_identity
+from trimaran.state import text as json
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

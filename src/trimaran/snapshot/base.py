@@ -13,12 +13,18 @@ Every implementation passes ``tests/contract/test_snapshotter.py``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Literal, Protocol
-
 from trimaran.isolation import Root
 from trimaran.state import Intent
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from dataclasses import dataclass
+    from typing import Literal, Protocol
+else:
+    from trimaran.values import dataclass
+
+    Protocol = object
 
 
 @dataclass(frozen=True)

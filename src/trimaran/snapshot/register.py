@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from trimaran.errors import Conflict, NotFound
 from trimaran.state import Area, Database
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from dataclasses import dataclass
+else:
+    from trimaran.values import dataclass
 
 AREA = Area(
     "snapshot",
@@ -39,7 +44,7 @@ SELECT * FROM chain ORDER BY depth
 """
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Layer:
     """A layer that is there. ``mode``, ``uid`` and ``gid`` are those of its root directory."""
 

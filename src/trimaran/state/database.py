@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sqlite3
 import threading
@@ -10,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from trimaran.errors import TrimaranError
+from trimaran.state import text as json
 from trimaran.state.intents import Intent, owner_identity
 
 BUSY_SECONDS = 30.0
