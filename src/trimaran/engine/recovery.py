@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from trimaran.engine import ending
 from trimaran.errors import NotFound, TrimaranError
 from trimaran.state.intents import owner_alive
@@ -29,6 +31,7 @@ def recover(core: Core) -> list[str]:
 
         done += storage.manager(core).recover()
     done += _lost_leases(core)
+    done += _orphans(core)
     return done + _other_boots(core)
 
 
@@ -78,6 +81,28 @@ def _lost_leases(core: Core) -> list[str]:
             # Another process is at it, or it is of another boot: the next look finds it again.
             continue
     return done
+
+
+def _orphans(core: Core) -> list[str]:
+    """Directories of containers whose creation was cut off: its transaction has never been committed."""
+    if not _without_rows(core):
+        return []
+    done = []
+    # Creating makes the directory while it holds the write lock: with that in our hands, none is being made.
+    with core.database.write():
+        for id in _without_rows(core):
+            ending.remove_directory(core, id)
+            core.snapshots.remove(id)
+            done.append(f"removed the unfinished container {id[:12]}")
+    return done
+
+
+def _without_rows(core: Core) -> set[str]:
+    names = set(os.listdir(core.paths.containers))
+    rows = core.database.connection().execute(
+        "SELECT id FROM container UNION SELECT id FROM snapshot_container"
+    )
+    return names - {row[0] for row in rows} if names else names
 
 
 def _other_boots(core: Core) -> list[str]:
