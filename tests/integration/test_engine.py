@@ -94,6 +94,16 @@ def test_output_comes_while_it_runs(engine):
     assert pieces == [b"a\n", b"b\n"]
 
 
+def test_many_threads_share_an_engine(engine):
+    from concurrent.futures import ThreadPoolExecutor
+
+    before = traces(engine)
+    with ThreadPoolExecutor(8) as pool:
+        results = list(pool.map(lambda n: run(engine, "sh", "-c", f"echo {n}; exit {n}"), range(24)))
+    assert [(r.exit_code, r.text) for r in results] == [(n, f"{n}\n") for n in range(24)]
+    assert traces(engine) == before
+
+
 def test_life_cycle(engine):
     container = engine.create(BUSYBOX, ["sh", "-c", "echo up; exec sleep 60"], name="one", network="none")
     assert container.state == "created"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import select
+import threading
 
 from trimaran.engine.isolations import Isolations
 from trimaran.engine.paths import Paths
@@ -45,6 +46,7 @@ class Core:
         self._networks: NetworkManager | None = None
         # Descriptors of the monitors that this process has started, and so has to collect when they end.
         self._monitors: dict[str, int] = {}
+        self._lock = threading.Lock()
 
     @property
     def images(self) -> ImageStore:
@@ -84,27 +86,33 @@ class Core:
     def adopt(self, key: str, process: Process) -> None:
         """Remember the monitor of a process that a hull has made: it is this process's child."""
         if process.monitor_pidfd >= 0:
-            self._monitors[key] = process.monitor_pidfd
+            with self._lock:
+                self._monitors[key] = process.monitor_pidfd
 
     def await_monitor(self, key: str, timeout: float | None) -> bool:
         """Wait until a monitor that is our child has ended; False after ``timeout`` seconds."""
-        pidfd = self._monitors.get(key)
+        with self._lock:
+            # Taken out: no other thread closes the descriptor while this one waits on it.
+            pidfd = self._monitors.pop(key, None)
         if pidfd is None:
             return True
         poll = select.poll()
         poll.register(pidfd, select.POLLIN)
-        return bool(poll.poll(None if timeout is None else timeout * 1000))
+        ended = False
+        try:
+            ended = bool(poll.poll(None if timeout is None else timeout * 1000))
+        finally:
+            if not (ended and _collected(pidfd)):
+                with self._lock:
+                    self._monitors[key] = pidfd
+        return ended
 
     def reap(self) -> None:
         """Collect the monitors that have ended."""
-        for key, pidfd in list(self._monitors.items()):
-            try:
-                ended = _sys.reap(pidfd) is not None
-            except ChildProcessError:
-                ended = True
-            if ended:
-                os.close(pidfd)
-                del self._monitors[key]
+        with self._lock:
+            for key, pidfd in list(self._monitors.items()):
+                if _collected(pidfd):
+                    del self._monitors[key]
 
     def close(self) -> None:
         """Let go of everything; containers and their monitors go on."""
@@ -113,3 +121,14 @@ class Core:
             os.close(pidfd)
         self._monitors.clear()
         self.database.close()
+
+
+def _collected(pidfd: int) -> bool:
+    """Whether a child has ended: then it is collected, and the descriptor closed."""
+    try:
+        if _sys.reap(pidfd) is None:
+            return False
+    except ChildProcessError:
+        pass
+    os.close(pidfd)
+    return True
