@@ -68,6 +68,21 @@ def test_detached_container_is_removed_when_it_has_ended(engine):
     eventually(gone)
 
 
+def test_waiting_for_a_container_that_is_removed_at_once(engine):
+    container = start(engine, "sh", "-c", "sleep 0.5; exit 4", auto_remove=True)
+    assert container.wait(20) == 4
+
+
+def test_what_a_killed_command_was_to_remove_is_removed_at_the_next_look(engine):
+    from trimaran import Engine
+    from trimaran.engine.starting import Streams
+
+    container = start(engine, "sh", "-c", "sleep 0.2", auto_remove=True, streams=Streams())
+    assert container.wait(20) == 0
+    with Engine(engine.core.paths.root) as later:
+        assert later.names() == []
+
+
 def test_health_is_checked(engine):
     container = start(
         engine, "sh", "-c", "touch /ok; sleep 1.5; rm /ok; exec sleep 60",

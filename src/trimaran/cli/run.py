@@ -58,11 +58,14 @@ def _foreground(
         container = engine.start(args.image, command, streams=streams, **options)
         theirs.close()
         write_cidfile(args.cidfile, container.id)
+        if args.restart or args.health_cmd:
+            container.look_after(attached=True)
         keys = parse_keys(args.detach_keys)
         forward = container.kill if args.sig_proxy else None
         session = Session(control, stdin=args.interactive, tty=args.tty, keys=keys, forward=forward)
         code = session.run()
     if session.detached:
+        container.look_after()
         sys.stderr.write("\r\n")
         return 0
     return _finish(container, code, remove=args.rm)

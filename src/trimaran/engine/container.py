@@ -55,14 +55,17 @@ class Container:
         if streams is starting.DEFAULT_STREAMS:
             self.look_after()
 
-    def look_after(self) -> None:
-        """See to it that its restart policy, its health check and its removal are done, if it has any."""
+    def look_after(self, *, attached: bool = False) -> None:
+        """See to it that its restart policy, its health check and its removal are done, if it has any.
+
+        Who is ``attached`` removes it himself.
+        """
         record = self._core.containers.find(self.id)
         if record.lease:
             return
         from trimaran.engine import supervisor
 
-        if supervisor.needed(self._core, record):
+        if supervisor.needed(self._core, record, attached=attached):
             supervisor.ensure(self._core)
 
     def stop(self, timeout: float | None = None, signal: int | None = None) -> int:

@@ -106,27 +106,35 @@ def settle(core: Core, record: Record) -> Exit | None:
 def wait(core: Core, id: str, timeout: float | None = None) -> int:
     """Wait until a container has exited; its exit code. Raises TimedOut."""
     deadline = None if timeout is None else time.monotonic() + timeout
+    told: Exit | None = None
     while True:
-        record = refresh(core, core.containers.find(id))
+        try:
+            record = refresh(core, core.containers.find(id))
+        except NotFound:
+            # Removed as soon as it had exited: we have been told how.
+            if told is None:
+                raise
+            return told.code
         if record.state not in (*LIVE, "starting"):
             return record.exit_code
         left = None if deadline is None else deadline - time.monotonic()
         if left is not None and left <= 0:
             raise TimedOut(f"container {record.name} did not exit within {timeout:g} seconds")
-        _wait_for_monitor(core, id, left)
+        told = _wait_for_monitor(core, record.id, left) or told
 
 
-def _wait_for_monitor(core: Core, id: str, timeout: float | None) -> None:
+def _wait_for_monitor(core: Core, id: str, timeout: float | None) -> Exit | None:
     from trimaran.monitor.control import Control
 
     try:
         with Control(core.paths.state(id)) as control:
-            control.wait(timeout)
+            return control.wait(timeout)
     except TimedOut:
-        return
+        return None
     except NotFound:
         # It has just left, or has not begun: then its record, or its absence, is seen next.
         time.sleep(0.005)
+        return read_exit(core.paths.state(id))
 
 
 def kill(core: Core, id: str, number: int) -> None:

@@ -32,6 +32,7 @@ def recover(core: Core) -> list[str]:
         done += storage.manager(core).recover()
     done += _lost_leases(core)
     done += _orphans(core)
+    done += _to_be_removed(core)
     return done + _other_boots(core)
 
 
@@ -79,6 +80,19 @@ def _lost_leases(core: Core) -> list[str]:
             done.append(f"removed container {record.name}, whose owner has ended")
         except TrimaranError:
             # Another process is at it, or it is of another boot: the next look finds it again.
+            continue
+    return done
+
+
+def _to_be_removed(core: Core) -> list[str]:
+    """Containers that were to be removed when they had exited, by someone who is no longer there."""
+    done = []
+    for record in core.containers.list("state = 'exited' AND options LIKE '%\"auto_remove\": true%'"):
+        try:
+            ending.remove(core, record.id, volumes=True)
+            done.append(f"removed container {record.name}, which has exited")
+        except TrimaranError:
+            # Whoever runs it is about to remove it, or has.
             continue
     return done
 

@@ -44,11 +44,12 @@ def parse_policy(text: str) -> tuple[str, int]:
     return name, int(count or 0)
 
 
-def needed(core: Core, record: Record) -> bool:
-    """Whether somebody has to look after a container once it runs by itself."""
+def needed(core: Core, record: Record, *, attached: bool = False) -> bool:
+    """Whether somebody has to look after a container that runs by itself (or with someone attached)."""
     options = Options(record.options)
     policy, _ = parse_policy(options.restart)
-    return policy != "no" or options.auto_remove or check_of(core, record) is not None
+    left = options.auto_remove and not attached
+    return policy != "no" or left or check_of(core, record) is not None
 
 
 def ensure(core: Core) -> None:
