@@ -140,12 +140,10 @@ def settle(kernel: Kernel, task: Task, *, returned: bool = True) -> None:
 def _new_children(kernel: Kernel, task: Task) -> list[int]:
     """Children of TASK that are not bound yet, in the order of their making.
 
-    A child that was bound stays in the list as a zombie until it is waited for; then its number may come
-    again, with another process.
+    Zombies are none of them: the list has those that were bound, and orphans of others that came here.
     """
-    now = children(task)
-    task.borne &= set(now)
-    return [tid for tid in now if tid not in kernel.tasks and (tid not in task.borne or not _is_zombie(tid))]
+    bound = kernel.processes
+    return [tid for tid in children(task) if tid not in bound and not _is_zombie(tid)]
 
 
 def _is_zombie(tid: int) -> bool:
@@ -171,6 +169,7 @@ def adopt(kernel: Kernel, tid: int, listener: int) -> Task | None:
         return task
     parent, flags = _maker(kernel, tid, int(facts[b"PPid"]))
     if parent is None:
+        kernel.log(f"process {tid} was made by nobody that is known: killed")
         os.kill(tid, SIGKILL)
         return None
     return _bind_process(kernel, parent, tid, facts, flags, listener)
@@ -183,8 +182,8 @@ def _maker(kernel: Kernel, tid: int, ppid: int) -> tuple[Task | None, int]:
         made = [flag for flag in task.pending if not flag & CLONE_THREAD]
         if made:
             mine = _new_children(kernel, task)
-            if tid in mine and mine.index(tid) < len(made):
-                flag = made[mine.index(tid)]
+            if tid in mine:
+                flag = made[min(mine.index(tid), len(made) - 1)]
                 task.pending.remove(flag)
                 return task, flag
     for task in kernel.orphans:
@@ -213,7 +212,6 @@ def _bind_process(
     process.executable = parent.executable
     process.arguments, process.environment = parent.arguments, parent.environment
     process.images = parent.images
-    maker.borne.add(tid)
     kernel.add_process(process)
     task = Task(process, tid, process.pid, listener)
     kernel.tasks[tid] = task

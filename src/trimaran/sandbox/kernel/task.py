@@ -131,13 +131,12 @@ class Process:
 class Task:
     """A thread. ``tid`` is the supervisor's number for it, ``guest_tid`` the program's.
 
-    ``pending`` are the flags of clones whose child is not bound yet, ``borne`` the children that are.
+    ``pending`` are the flags of clones whose child is not bound yet.
     While a call is handled: ``call`` is its notification, ``first`` and ``second`` what was read with it,
     ``state`` what its handler keeps from one try to the next.
     """
 
     __slots__ = (
-        "borne",
         "call",
         "first",
         "guest_tid",
@@ -166,7 +165,6 @@ class Task:
         self.state: object | None = None
         self.parked: Parked | None = None
         self.pending: list[int] = []
-        self.borne: set[int] = set()
         self.mask: int | None = None
         self.mask_at = 0
         self.then: Callable[[int], int] | None = None
