@@ -13,11 +13,11 @@ from trimaran.sandbox.kernel.table import build_table
 from trimaran.sandbox.policy import NATIVE, STUB_CALLS
 
 PAGE = Path(__file__).resolve().parent.parent / "docs/reference/sandbox-calls.md"
-OBSOLETE = frozenset(
+_OBSOLETE = (
     "_sysctl afs_syscall create_module epoll_ctl_old epoll_wait_old get_kernel_syms getpmsg get_thread_area "
-    "nfsservctl putpmsg query_module security set_thread_area tuxcall uselib vserver ustat sysfs "
-    "lookup_dcookie".split()
+    "nfsservctl putpmsg query_module security set_thread_area tuxcall uselib vserver ustat sysfs lookup_dcookie"
 )
+OBSOLETE = frozenset(_OBSOLETE.split())
 
 
 def condition(name: str) -> str:
@@ -45,9 +45,10 @@ def page() -> str:
         "",
         "Made by `scripts/sandbox_docs.py`; do not edit.",
         "",
-        f"Of {len(NUMBERS) - len(OBSOLETE & set(NUMBERS))} calls of Linux (obsolete ones left out) the host's",
-        f"kernel executes {len(NATIVE)} itself, the supervisor answers {len(answered)}, refuses {len(forbidden)}",
-        f"(EPERM), and lacks {len(lacking)} (ENOSYS, logged once with name and arguments, counted by `stats`).",
+        f"Of {len(NUMBERS) - len(OBSOLETE & set(NUMBERS))} calls of Linux (obsolete ones left out),",
+        f"the host's kernel executes {len(NATIVE)} itself, the supervisor answers {len(answered)},",
+        f"refuses {len(forbidden)} (EPERM), and lacks {len(lacking)}",
+        "(ENOSYS, logged once with name and arguments, counted by `stats`).",
         "",
         "## Executed by the host's kernel",
         "",
@@ -55,7 +56,7 @@ def page() -> str:
         "|---|---|---|",
         *(f"| {name} | {condition(name)} | {NATIVE[name].reason} |" for name in sorted(NATIVE)),
         "",
-        "The stub, which loads programs, may also make these; calls are known to be its own by their address:",
+        "The stub, which loads programs, may also make these; their address tells that they are its own:",
         "",
         *(f"- `{name}`: {reason}" for name, reason in STUB_CALLS.items()),
         "",
