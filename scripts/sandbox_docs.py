@@ -15,7 +15,8 @@ from trimaran.sandbox.policy import NATIVE, STUB_CALLS
 PAGE = Path(__file__).resolve().parent.parent / "docs/reference/sandbox-calls.md"
 _OBSOLETE = (
     "_sysctl afs_syscall create_module epoll_ctl_old epoll_wait_old get_kernel_syms getpmsg get_thread_area "
-    "nfsservctl putpmsg query_module security set_thread_area tuxcall uselib vserver ustat sysfs lookup_dcookie"
+    "nfsservctl putpmsg query_module security set_thread_area tuxcall uselib vserver ustat sysfs "
+    "lookup_dcookie"
 )
 OBSOLETE = frozenset(_OBSOLETE.split())
 

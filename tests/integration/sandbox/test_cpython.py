@@ -15,35 +15,9 @@ from tests.support.sandboxes import Box
 from trimaran.isolation import Root
 
 SUITE = Path("/usr/lib/python3.11/test/test_os.py")
-QUICK = [
-    "os",
-    "posix",
-    "file",
-    "fileio",
-    "tempfile",
-    "stat",
-    "glob",
-    "poll",
-    "epoll",
-    "select",
-    "mmap",
-    "fcntl",
-    "pty",
-    "time",
-]
-LONG = [
-    "io",
-    "shutil",
-    "pathlib",
-    "subprocess",
-    "signal",
-    "threading",
-    "selectors",
-    "socket",
-    "asyncio",
-    "multiprocessing_fork",
-    "multiprocessing_spawn",
-]
+QUICK = "os posix file fileio tempfile stat glob poll epoll select mmap fcntl pty time"
+LONG = "io shutil pathlib subprocess signal threading selectors socket asyncio"
+LONG += " multiprocessing_fork multiprocessing_spawn"
 MODULES = f"{QUICK} {LONG}" if os.environ.get("TRIMARAN_SOAK") == "1" else QUICK
 EXCEPTIONS = {
     # A call that is not taken yet is interrupted, and SIGALRM's handler has no SA_RESTART (docs/explanation).
