@@ -23,8 +23,8 @@ SIZE = "6G"
 EPOCH = "1700000000"
 UUID = "7472696d-6172-616e-206c-616220303031"
 SITE_PACKAGES = "opt/trimaran/lib/python3.11/site-packages"
-# What the tests import besides what Trimaran itself needs.
-TEST_REQUIREMENTS = ("hypothesis", "pytest", "pytest-timeout")
+# Of what developers need, the tools that no test imports.
+TOOLS = ("import-linter", "mypy", "pytest-xdist", "ruff")
 # Units that would only lengthen the boot; the peers' daemons are started by the tests that want them.
 MASKED = (
     *("apt-daily.timer", "apt-daily-upgrade.timer", "dpkg-db-backup.timer", "e2scrub_all.timer"),
@@ -54,7 +54,9 @@ def words(path: Path) -> list[str]:
 
 def requirements() -> list[str]:
     project = tomllib.loads((TOP / "pyproject.toml").read_text())["project"]
-    return sorted({*project["dependencies"], *project["optional-dependencies"]["cri"], *TEST_REQUIREMENTS})
+    extras = project["optional-dependencies"]
+    wanted = [*project["dependencies"], *(line for lines in extras.values() for line in lines)]
+    return sorted({line for line in wanted if not line.startswith(TOOLS)})
 
 
 def digest() -> str:
