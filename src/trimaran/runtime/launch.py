@@ -158,6 +158,21 @@ def _not_executed(program: str, number: int) -> TrimaranError:
     return CommandNotExecutable(f'exec: "{program}"', why=os.strerror(number).lower(), hint=hint)
 
 
+def _advice(step: str, number: int, why: str) -> str:
+    """What to do about the failures that people meet most."""
+    if step == "open_tree" and number == errno.ENOENT:
+        return "make the root file system first" if why == "$.root.path" else "make the mount's source first"
+    if step == "fsopen" and number == errno.ENODEV:
+        return "/proc/filesystems lists those that this kernel has"
+    if step.startswith("fsconfig"):
+        return "correct the mount's options"
+    if number == errno.ENOTDIR:
+        return "a part of that path in the root file system is a file"
+    if number in (errno.EPERM, errno.EACCES):
+        return "this host gives the caller no right to it"
+    return ""
+
+
 def explain(plan: Plan | None, report: str) -> TrimaranError:
     """The error that a report ``INDEX STEP ERRNO PATH`` stands for; steps may have spaces."""
     words = report.split(" ")
@@ -168,4 +183,5 @@ def explain(plan: Plan | None, report: str) -> TrimaranError:
         return _not_executed(path, number)
     why = plan.operations[index].why if plan and 0 <= index < len(plan.operations) else ""
     what = f"{step} {path}".rstrip()
-    return PlanError(index, step, number, path, message=f"{what} [{why}]" if why else what)
+    message = f"{what} [{why}]" if why else what
+    return PlanError(index, step, number, path, message=message, hint=_advice(step, number, why))

@@ -43,6 +43,11 @@ def _cgroups(
     given: str, id: str, resources: Resources | None, facts: HostFacts, manager: str
 ) -> CgroupPlan | None:
     """The container's cgroups. An ordinary user gets those that were delegated to them."""
+    if manager == "systemd":
+        raise Unsupported(
+            "cgroups cannot be left to systemd yet",
+            hint="configure the engine for cgroupfs: leave out --systemd-cgroup",
+        )
     if facts.cgroups is None or manager == "disabled":
         return None
     group = cgroups.plan(resources, facts.cgroups, given, id, rootless=facts.rootless)
@@ -84,6 +89,10 @@ def container(id: str, bundle: str, config: Config, options: CreateOptions) -> P
     """Compile a container. Raises SpecError, Unsupported."""
     facts = host_facts()
     linux = config.linux
+    if linux and linux.net_devices:
+        raise Unsupported(
+            "$.linux.netDevices cannot be applied yet", hint="move the devices in a createRuntime hook"
+        )
     resources = linux.resources if linux else None
     if facts.cgroups is None and resources is not None:
         raise Unsupported("resource limits cannot be set", why="this host has no cgroup hierarchy mounted")

@@ -37,7 +37,7 @@ def features() -> dict[str, Any]:
         "linux": {
             "namespaces": sorted(namespaces.FLAGS),
             "capabilities": list(capabilities.NAMES),
-            "cgroup": {"v1": True, "v2": True, "systemd": True, "systemdUser": True, "rdma": True},
+            "cgroup": {"v1": True, "v2": True, "systemd": False, "systemdUser": False, "rdma": True},
             "seccomp": {
                 "enabled": True,
                 "actions": list(ACTIONS),
@@ -51,11 +51,10 @@ def features() -> dict[str, Any]:
             "intelRdt": {"enabled": True, "schemata": True, "monitoring": True},
             "memoryPolicy": {"modes": list(process.MEMORY_MODES), "flags": list(process.MEMORY_FLAGS)},
             "mountExtensions": {"idmap": {"enabled": True}},
-            "netDevices": {"enabled": True},
+            "netDevices": {"enabled": False},
         },
         "annotations": {
             "org.trimaran.version": VERSION,
-            "org.opencontainers.runc.checkpoint.enabled": "true",
+            "org.opencontainers.runc.checkpoint.enabled": "false",
         },
-        "potentiallyUnsafeConfigAnnotations": ["org.systemd.property.", "org.criu.config"],
     }
