@@ -146,6 +146,20 @@ def _granted(build: Build, names: list[str], at: str) -> int:
     return wanted & build.host.capabilities
 
 
+def _consistent(build: Build, sets: tuple[int, ...], at: str) -> tuple[int, ...]:
+    """The sets less what the kernel refuses in them because another set lacks it: a warning, since such a
+    capability cannot be granted (capabilities(7), "Transformation"; config.md, "capabilities")."""
+    effective, permitted, inheritable, ambient = sets
+    limits = (("effective", effective, permitted), ("ambient", ambient, permitted & inheritable))
+    for kind, asked, limit in limits:
+        refused = asked & ~limit
+        if refused:
+            missing = ", ".join(name for number, name in enumerate(NAMES) if refused >> number & 1)
+            wanted = "permitted" if kind == "effective" else "permitted and inheritable"
+            build.plan.warnings.append(f"{at}.capabilities.{kind}: {missing} would have to be {wanted} too")
+    return effective & permitted, permitted, inheritable, ambient & permitted & inheritable
+
+
 def identity(build: Build, process: Process, at: str, confinement: Confinement | None) -> None:
     """User, groups and capabilities.
 
@@ -177,7 +191,7 @@ def identity(build: Build, process: Process, at: str, confinement: Confinement |
         plan.add("umask", user.umask & 0o777, why=f"{at}.user.umask")
     if sets:
         late = SYS_ADMIN & build.host.capabilities if confinement and not process.no_new_privileges else 0
-        effective, permitted, inheritable, ambient = sets
+        effective, permitted, inheritable, ambient = _consistent(build, sets, at)
         first = (effective | late, permitted | late, inheritable, ambient)
         plan.add("capabilities", *first, why=f"{at}.capabilities")
     plan.add("cwd", process.cwd, why=f"{at}.cwd")

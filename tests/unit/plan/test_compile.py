@@ -58,6 +58,21 @@ def test_capability_that_the_host_lacks_is_a_warning():
     assert any("CAP_CHOWN" in warning for warning in plan.warnings)
 
 
+def test_capabilities_that_other_sets_forbid_are_a_warning():
+    config = load("usual")
+    config["process"]["capabilities"] = {
+        "bounding": ["CAP_KILL"], "permitted": ["CAP_KILL"], "effective": ["CAP_KILL", "CAP_CHOWN"],
+        "ambient": ["CAP_KILL"],
+    }  # fmt: skip
+    plan = compiled(config)
+    operation = next(o for o in plan.operations if o.name == "capabilities")
+    assert operation.args == (1 << 5, 1 << 5, 0, 0)
+    assert [w.split(": ")[1] for w in plan.warnings] == [
+        "CAP_CHOWN would have to be permitted too",
+        "CAP_KILL would have to be permitted and inheritable too",
+    ]
+
+
 def names(plan: Plan) -> list[str]:
     return [operation.name for operation in plan.operations]
 
