@@ -18,7 +18,8 @@ class UnpackedLayer:
         self._draft = draft
         self._options = options
         self._result: LayerResult | None = None
-        self._unpacker = self._open()
+        # Opened when content comes: an image may have more layers than a process may have descriptors.
+        self._unpacker: LayerUnpacker | None = None
 
     def _open(self) -> LayerUnpacker:
         fd = os.open(self._draft.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -29,19 +30,22 @@ class UnpackedLayer:
 
     def feed(self, data: memoryview) -> None:
         """Take the next part of the uncompressed tar stream, without the GIL."""
+        if self._unpacker is None:
+            self._unpacker = self._open()
         self._unpacker.feed(data)
 
     def finish(self) -> None:
         """The stream has ended. Raises ImageError if it is cut off."""
+        if self._unpacker is None:
+            self._unpacker = self._open()
         self._result = self._unpacker.finish()
 
     def restart(self) -> None:
         """Forget what was fed: the stream begins anew."""
-        self._unpacker.close()
+        self._close()
         self._result = None
         for name in os.listdir(self._draft.path):
             remove(self._draft.path, name)
-        self._unpacker = self._open()
 
     def commit(self, *, sync: bool = True) -> None:
         """Make the layer visible; its parent is. Raises ImageError for a hard link that leads nowhere."""
@@ -55,8 +59,13 @@ class UnpackedLayer:
 
     def abort(self) -> None:
         """Remove what has been made; idempotent."""
-        self._unpacker.close()
+        self._close()
         self._snapshotter.abort_layer(self._draft)
+
+    def _close(self) -> None:
+        if self._unpacker is not None:
+            self._unpacker.close()
+            self._unpacker = None
 
 
 class UnpackedLayers:
@@ -71,13 +80,7 @@ class UnpackedLayers:
     ) -> UnpackedLayer | None:
         """Begin to unpack a layer; None if it is there. See :class:`trimaran.image.layers.LayerStore`."""
         draft = self._snapshotter.prepare_layer(chain_id, parent, waiting)
-        if draft is None:
-            return None
-        try:
-            return UnpackedLayer(self._snapshotter, draft, self._options)
-        except BaseException:
-            self._snapshotter.abort_layer(draft)
-            raise
+        return UnpackedLayer(self._snapshotter, draft, self._options) if draft else None
 
     def layers(self) -> Sequence[str]:
         """The chain IDs of all layers, children before their parents."""
