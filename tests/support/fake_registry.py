@@ -11,8 +11,6 @@ import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from tests.support.ports import free_port
-
 Fault = Callable[["Handler"], bool]
 
 
@@ -110,9 +108,9 @@ class _Server(ThreadingHTTPServer):
 @contextlib.contextmanager
 def fake_registry(layout: str, tls: tuple[str, str] | None = None) -> Iterator[FakeRegistry]:
     """Serve a layout on loopback; ``tls`` is a certificate and its key."""
-    port = free_port()
-    registry = FakeRegistry(f"127.0.0.1:{port}", layout)
-    server = _Server(("127.0.0.1", port), type("Bound", (Handler,), {"registry": registry}))
+    registry = FakeRegistry("", layout)
+    server = _Server(("127.0.0.1", 0), type("Bound", (Handler,), {"registry": registry}))
+    registry.host = f"127.0.0.1:{server.server_address[1]}"
     if tls:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(*tls)

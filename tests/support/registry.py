@@ -43,7 +43,24 @@ def registry(
 ) -> Iterator[Registry]:
     """Start a registry that keeps its data below ``directory`` (which is made), and stop it."""
     os.makedirs(directory, exist_ok=True)
-    port = free_port()
+    # Another test run may take the port between the look and the bind.
+    for _ in range(5):
+        port = free_port()
+        ca = _configure(directory, port, tls, htpasswd, token_realm, token_key)
+        process = _start(directory)
+        if wait_for_port(port, process):
+            break
+    else:
+        raise RuntimeError(f"docker-registry does not start, see {directory}/log")
+    try:
+        yield Registry(f"127.0.0.1:{port}", directory, ca)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(10)
+
+
+def _configure(directory: str, port: int, tls: bool, htpasswd: bool, token_realm: str, token_key: str) -> str:
+    """Write the registry's configuration; returns its certificate, if it speaks TLS."""
     config: dict[str, Any] = {
         "version": 0.1,
         "log": {"level": "info"},
@@ -71,33 +88,31 @@ def registry(
                 "rootcertbundle": token_key,
             }
         }
-    path = os.path.join(directory, "config.yml")
-    with open(path, "w", encoding="ascii") as file:
+    with open(os.path.join(directory, "config.yml"), "w", encoding="ascii") as file:
         json.dump(config, file)
+    return ca
+
+
+def _start(directory: str) -> subprocess.Popen[bytes]:
     with open(os.path.join(directory, "log"), "ab") as log:
-        process = subprocess.Popen(
-            ["docker-registry", "serve", path],
+        return subprocess.Popen(
+            ["docker-registry", "serve", os.path.join(directory, "config.yml")],
             stdout=log,
             stderr=log,
             stdin=subprocess.DEVNULL,
             env={"PATH": os.environ["PATH"], "OTEL_TRACES_EXPORTER": "none"},
         )
-    try:
-        wait_for_port(port, process)
-        yield Registry(f"127.0.0.1:{port}", directory, ca)
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(10)
 
 
-def wait_for_port(port: int, process: subprocess.Popen[bytes]) -> None:
-    """Wait until something listens, for up to ten seconds."""
-    for _ in range(500):
+def wait_for_port(port: int, process: subprocess.Popen[bytes]) -> bool:
+    """Wait until the process listens, for up to thirty seconds; False if it has ended."""
+    for _ in range(1500):
         if process.poll() is not None:
-            raise RuntimeError(f"{process.args!r} ended with {process.returncode}")
+            return False
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
+                time.sleep(0.05)
+                return process.poll() is None
         time.sleep(0.02)
     raise RuntimeError(f"{process.args!r} does not listen on port {port}")
 
