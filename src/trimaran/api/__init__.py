@@ -1,1 +1,0 @@
-"""Servers: CRI, the Docker Engine API, web."""
