@@ -51,7 +51,9 @@ class Runtime:
 
 def traces(directory: Path) -> tuple[list[str], list[str]]:
     """What a container could leave on the host: cgroups of containers named ``threat-...``, and mounts."""
-    cgroups = sorted(str(path) for path in Path("/sys/fs/cgroup").rglob("*threat-*"))
+    # os.walk does not mind cgroups of others that go away meanwhile.
+    found = (f"{at}/{name}" for at, names, _ in os.walk("/sys/fs/cgroup") for name in names)
+    cgroups = sorted(path for path in found if "threat-" in path)
     mounts = Path("/proc/self/mountinfo").read_text().splitlines()
     return cgroups, [line for line in mounts if str(directory) in line]
 
