@@ -208,3 +208,27 @@ def test_pause_resume_ps_update_and_events(runtime):
     event = json.loads(runtime("events", "--stats", "runtime-test-10").stdout)
     assert (event["type"], event["id"], event["data"]["pids"]["limit"]) == ("stats", "runtime-test-10", 9)
     assert event["data"]["cpu"]["usage"]["total"] > 0
+
+
+def test_hooks_are_told_the_state_that_they_belong_to(runtime):
+    config = runtime.configure("true")
+    log = runtime.bundle / "log"
+    shell = {"path": "/bin/sh", "args": ["sh", "-c", f"sleep 0.1; cat >> {log}; echo >> {log}"]}
+    kinds = ("prestart", "createRuntime", "createContainer", "poststart", "poststop")
+    config["hooks"] = {kind: [shell] for kind in kinds}
+    write_bundle(runtime.bundle, config)
+    assert runtime("run", "runtime-test-11").returncode == 0
+    states = [json.loads(line) for line in log.read_text().splitlines()]
+    assert [state["status"] for state in states] == ["created", "created", "created", "running", "stopped"]
+    assert states[3]["pid"] == states[0]["pid"] > 0
+
+
+def test_a_failed_poststart_hook_stops_the_container(runtime):
+    config = runtime.configure("sleep", "30")
+    config["hooks"] = {"poststart": [{"path": "/bin/false"}]}
+    write_bundle(runtime.bundle, config)
+    assert runtime("create", "runtime-test-12", stdin=subprocess.DEVNULL).returncode == 0
+    result = runtime("start", "runtime-test-12")
+    assert result.returncode == 1
+    assert "$.hooks.poststart[0]: /bin/false: exit code 1" in result.stderr
+    assert "does not exist" in runtime("state", "runtime-test-12").stderr

@@ -121,7 +121,13 @@ def late_hooks(entry: Entry, kind: str) -> list[str]:
 
     config = Config.parse(entry.config())
     wanted = getattr(config.hooks, kind) if config.hooks else []
-    return hooks.run_all(wanted, kind, jsonio.dump(oci_state(entry))) if wanted else []
+    if not wanted:
+        return []
+    state = oci_state(entry)
+    if kind == "poststart":
+        # A program may have ended by now: the hook is told of the container as it was started.
+        state |= {"status": "running", "pid": entry.read()["pid"]}
+    return hooks.run_all(wanted, kind, jsonio.dump(state))
 
 
 def kill(store: Store, id: str, signal: int, *, all: bool = False) -> None:
