@@ -13,6 +13,8 @@ from trimaran.spec.runtime import Config
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from trimaran.plan.build import Overlay
     from trimaran.runtime.launch import Launched
     from trimaran.runtime.prepare import Prepared
@@ -81,14 +83,15 @@ def create(store: Store, id: str, bundle: str, options: CreateOptions) -> tuple[
     """
     bundle = os.path.abspath(bundle)
     data = read_config(bundle, options.config)
-    config = Config.parse(jsonio.parse(data))
+    raw = jsonio.parse(data)
+    config = Config.parse(raw)
     warnings = validate.check(config)
     if options.listening and config.process:
         config.process.env = [*config.process.env, f"LISTEN_FDS={options.listening}", "LISTEN_PID=1"]
     with store.create(id) as entry:
         try:
             files.write_whole(entry.directory, "config.json", data)
-            launched = _make(entry, config, bundle, options, warnings)
+            launched = _make(entry, config, raw, bundle, options, warnings)
         except PlanError as error:
             # runtime.md, "Lifecycle", steps 3 to 5: from a failed hook it goes on to the poststop hooks.
             if error.step == "hook":
@@ -101,10 +104,17 @@ def create(store: Store, id: str, bundle: str, options: CreateOptions) -> tuple[
     return launched, warnings
 
 
-def _make(entry: Entry, config: Config, bundle: str, options: CreateOptions, warnings: list[str]) -> Launched:
+def _make(
+    entry: Entry,
+    config: Config,
+    raw: dict[str, Any],
+    bundle: str,
+    options: CreateOptions,
+    warnings: list[str],
+) -> Launched:
     prepared = prepare.container(entry.id, bundle, config, options)
     warnings += prepared.plan.warnings
-    state = new_state(entry, config, bundle, prepared)
+    state = new_state(entry, raw, bundle, prepared)
     # Written before anything is made, so that an interrupted create can be cleaned up by delete.
     entry.write(state)
     listener = sockets.listen(entry.directory, "start")
@@ -129,17 +139,17 @@ def _make(entry: Entry, config: Config, bundle: str, options: CreateOptions, war
     return launched
 
 
-def new_state(entry: Entry, config: Config, bundle: str, prepared: Prepared) -> dict[str, object]:
-    """What is saved of a container, before it has a process."""
+def new_state(entry: Entry, config: dict[str, Any], bundle: str, prepared: Prepared) -> dict[str, object]:
+    """What is saved of a container, before it has a process; ``config`` is its configuration as JSON."""
     return {
-        "ociVersion": config.oci_version,
+        "ociVersion": config["ociVersion"],
         "id": entry.id,
         "bundle": bundle,
         "rootfs": prepared.rootfs,
         "created": _now(),
-        "annotations": config.annotations,
+        "annotations": config.get("annotations") or {},
         "cgroups": prepared.cgroups,
-        "process": config.process is not None,
+        "process": config.get("process") is not None,
         "resctrl": prepared.resctrl,
         "pid": 0,
         "started": 0,

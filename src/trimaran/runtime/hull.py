@@ -9,9 +9,9 @@ from trimaran.isolation import Process, Stats
 from trimaran.linux import files, processes
 from trimaran.monitor import Control, launch
 from trimaran.plan import wire
-from trimaran.plan.build import Overlay
-from trimaran.runtime import creating, joining, lifecycle, prepare
+from trimaran.runtime import creating, joining, lifecycle
 from trimaran.runtime.cgroups import control, stats
+from trimaran.runtime.plans import Plans
 from trimaran.runtime.store import Store
 from trimaran.spec import jsonio, validate
 from trimaran.spec import runtime as spec
@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
-    from trimaran.isolation import CreateRequest, ExecRequest, Root, Status
+    from trimaran.isolation import CreateRequest, ExecRequest, Status
     from trimaran.plan.operations import Plan
+    from trimaran.runtime.plans import Ready
     from trimaran.runtime.store import Entry
 
 
@@ -37,37 +38,37 @@ class NativeIsolation:
 
     def __init__(self, root: str) -> None:
         self.store = Store(root)
+        self._plans = Plans()
 
     def create(self, request: CreateRequest) -> Process:
-        config = spec.Config.parse(request.config)
-        warnings = validate.check(config)
+        text = jsonio.dump(request.config)
+        ready = self._plans.get(request, text)
         with self.store.create(request.id) as entry:
             try:
-                return self._create(entry, request, config, warnings)
+                return self._create(entry, request, text, ready)
             except BaseException:
                 creating.undo(self.store, entry)
                 raise
 
-    def _create(
-        self, entry: Entry, request: CreateRequest, config: spec.Config, warnings: list[str]
-    ) -> Process:
-        options = creating.CreateOptions(overlay=_overlay(request.root, request.state))
-        prepared = prepare.container(request.id, request.bundle, config, options)
-        files.write_whole(entry.directory, "config.json", jsonio.dump(request.config).encode())
-        state = creating.new_state(entry, config, request.bundle, prepared)
+    def _create(self, entry: Entry, request: CreateRequest, text: str, ready: Ready) -> Process:
+        prepared = ready.prepared
+        files.write_whole(entry.directory, "config.json", text.encode())
+        state = creating.new_state(entry, dict(request.config), request.bundle, prepared)
         state["monitor"] = request.state
         entry.write(state)
         if not request.start:
             os.close(os.open("start", os.O_CREAT | os.O_CLOEXEC, 0o600, dir_fd=entry.directory))
-        process = self._launch(request.id, prepared.plan, request, prepared.oom)
+        process = self._launch(request.id, ready.plan, ready.wire, request, prepared.oom)
         state["pid"] = process.pid
         state["started"] = processes.start_time(process.pid) or 0
         entry.write(state)
         return process
 
-    def _launch(self, id: str, plan: Plan, request: CreateRequest | ExecRequest, oom: str) -> Process:
-        """Start the monitor that executes the plan; it goes on without us."""
-        plan_fd = files.sealed("plan", wire.encode(plan))
+    def _launch(
+        self, id: str, plan: Plan, data: bytes, request: CreateRequest | ExecRequest, oom: str
+    ) -> Process:
+        """Start the monitor that executes the plan, given in its wire form too; it goes on without us."""
+        plan_fd = files.sealed("plan", data)
         start = getattr(request, "start", True)
         try:
             launched = launch(
@@ -108,7 +109,7 @@ class NativeIsolation:
         validate.check_process(process, "$.process")
         with self.store.open(id) as entry:
             plan = joining.plan_exec(entry, entry.read(), process)
-        return self._launch(f"{id}/{request.exec_id}", plan, request, "")
+        return self._launch(f"{id}/{request.exec_id}", plan, wire.encode(plan), request, "")
 
     def kill(self, id: str, signal: int, *, all: bool = False) -> None:
         lifecycle.kill(self.store, id, signal, all=all)
@@ -147,13 +148,6 @@ class NativeIsolation:
             lifecycle.delete(self.store, id, force=force)
         except NotFound:
             return
-
-
-def _overlay(root: Root, state: str) -> Overlay | None:
-    """The root's layers; the monitor's directory is at hand for kernels that must mount them somewhere."""
-    if root.path is not None:
-        return None
-    return Overlay(list(root.lower), root.upper or "", root.work or "", state, list(root.options))
 
 
 def _placed(error: TrimaranError, plan: Plan) -> TrimaranError:

@@ -15,10 +15,13 @@ if TYPE_CHECKING:
 
 try:
     from _json import encode_basestring as _quote
+    from _json import make_encoder as _make_encoder
     from _json import make_scanner as _make_scanner
 except ImportError:
     from json.encoder import py_encode_basestring as _quote
     from json.scanner import py_make_scanner as _make_scanner  # type: ignore[attr-defined, no-redef]
+
+    _make_encoder = None  # type: ignore[assignment, misc]
 
 MAX_BYTES = 8 << 20
 """Larger documents are refused; a kernel takes at most 6 MiB of arguments and environment (execve(2))."""
@@ -152,7 +155,14 @@ def _check_string(path: str, value: str) -> None:
 
 def dump(value: object, indent: int = 0) -> str:
     """JSON text of dicts, lists, strings, numbers, booleans and None; on one line unless ``indent``."""
+    if not indent and _make_encoder is not None:
+        encode = _make_encoder(None, _refuse, _quote, None, ":", ",", False, False, True)
+        return "".join(encode(value, 0))
     return "".join(_pieces(value, "\n" if indent else "", " " * indent))
+
+
+def _refuse(value: object) -> object:
+    raise TypeError(f"{type(value).__name__} has no form in JSON")
 
 
 def _pieces(value: object, newline: str, indent: str) -> list[str]:
