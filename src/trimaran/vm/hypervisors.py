@@ -7,15 +7,19 @@ import os
 from trimaran.errors import InvalidInput
 from trimaran.vm.machine import Hypervisor
 
-NAMES = ("qemu-kvm", "qemu-tcg")
+NAMES = ("kvm", "qemu-kvm", "qemu-tcg")
 
 
 def make(name: str) -> Hypervisor:
     """The hypervisor of that name. Raises :class:`InvalidInput` or :class:`Unsupported`."""
-    from trimaran.vm.qemu.driver import QemuHypervisor
-
     if name not in NAMES:
         raise InvalidInput(f"no hypervisor {name!r}", hint=f"choose one of {', '.join(NAMES)}")
+    if name == "kvm":
+        from trimaran.vm.vmm.driver import KvmHypervisor
+
+        return KvmHypervisor()
+    from trimaran.vm.qemu.driver import QemuHypervisor
+
     return QemuHypervisor("kvm" if name == "qemu-kvm" else "tcg")
 
 
