@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from pathlib import Path
 
 import pytest
 
+from trimaran.errors import GuestError
 from trimaran.vm.agent import Agent
 from trimaran.vm.guest.initramfs import ensure_initramfs
 from trimaran.vm.guest.kernel import ensure_kernel
 from trimaran.vm.machine import Machine, MachineSpec
+from trimaran.vm.protocol import Op
 from trimaran.vm.vmm.driver import KvmHypervisor
 
 pytestmark = [pytest.mark.lab, pytest.mark.root]
@@ -20,36 +21,49 @@ pytestmark = [pytest.mark.lab, pytest.mark.root]
 BOOT_SECONDS = 200
 
 
-async def ready(machine: Machine) -> None:
-    streams = await machine.connect()
-    agent = Agent(streams[0])
+async def connect(machine: Machine) -> Agent:
+    """The agent of a machine; its relay of shares is left alone."""
+    stream, relay = await machine.connect()
+    relay.close()
+    return Agent(stream)
+
+
+async def booted(machine: Machine) -> Agent:
+    agent = await connect(machine)
     try:
         await asyncio.wait_for(agent.ready, BOOT_SECONDS)
-    except TimeoutError:
-        pytest.fail(f"the agent did not report; console: {bytes(machine.console)[-3000:]!r}")
-    finally:
-        agent.close()
-        streams[1].close()
+    except (GuestError, TimeoutError) as error:
+        pytest.fail(f"the agent did not report: {error!r}; console: {bytes(machine.console)[-3000:]!r}")
+    return agent
 
 
 @pytest.fixture
 def spec(tmp_path: Path) -> MachineSpec:
     kernel = ensure_kernel(cache=str(tmp_path))
-    return MachineSpec(
-        str(tmp_path),
-        kernel.vmlinux,
-        ensure_initramfs(kernel),
-        memory=192 << 20,
-        command_line=os.environ.get("TRIMARAN_LAB_COMMAND_LINE", ""),
-    )
+    initramfs = ensure_initramfs(kernel)
+    return MachineSpec(str(tmp_path), kernel.vmlinux, initramfs, cpus=2, memory=192 << 20)
 
 
-def test_the_kernel_boots_to_its_agent(spec: MachineSpec) -> None:
+def test_the_kernel_boots_to_its_agent_and_a_clone_goes_on(spec: MachineSpec, tmp_path: Path) -> None:
     async def check() -> None:
-        machine = await KvmHypervisor().boot(spec)
+        hypervisor = KvmHypervisor()
+        machine = await hypervisor.boot(spec)
         try:
-            await ready(machine)
+            agent = await booted(machine)
+            await agent.call(Op.SYNC)
+            await machine.pause()
+            await machine.snapshot(str(tmp_path))
+            await machine.resume()
+            await agent.call(Op.SYNC)
+            agent.close()
         finally:
             await machine.kill()
+        clone = await hypervisor.restore(spec, str(tmp_path))
+        try:
+            agent = await connect(clone)
+            await agent.call(Op.SYNC)
+            agent.close()
+        finally:
+            await clone.kill()
 
     asyncio.run(check())
