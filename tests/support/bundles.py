@@ -30,6 +30,9 @@ APPLETS = (
     "rm",
     "tail",
     "touch",
+    "head",
+    "date",
+    "base64",
     "tr",
     "wc",
 )

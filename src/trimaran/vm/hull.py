@@ -11,9 +11,10 @@ A machine's keeper (:mod:`trimaran.vm.keeper`) is a process that nobody waits fo
 containers. The container's monitor is connected to it.
 
 ``options`` of a request: ``vm.memory`` (bytes), ``vm.cpus``, ``vm.kernel`` (path), ``vm.hypervisor``,
-``vm.disk`` (bytes of the writable disk; without it, changes are in the guest's memory), ``vm.layers``
-(``images`` or ``shared``), ``vm.machine`` (id of a container whose machine this one joins), ``vm.keep``
-(``yes``: the machine goes on without containers, as a pod's does).
+``vm.template`` (``yes``: start from a template, made when it is first wanted; also by the environment's
+``TRIMARAN_VM_TEMPLATE``), ``vm.disk`` (bytes of the writable disk; without it, changes are in the guest's
+memory), ``vm.layers`` (``images`` or ``shared``), ``vm.machine`` (id of a container whose machine this one
+joins), ``vm.keep`` (``yes``: the machine goes on without containers, as a pod's does).
 """
 
 from __future__ import annotations

@@ -37,9 +37,15 @@ def machine_record(request: CreateRequest, root: Mapping[str, Any], cache: str) 
         "cpus": number(options, "vm.cpus", 0)
         or cpu_count(cpu.get("quota") or 0, cpu.get("period") or 0, os.cpu_count() or 1),
         "disks": _disks(root),
+        "template": _wants_template(options),
+        "cache": cache,
         "network": _network(request.config),
         "keep": options.get("vm.keep") == "yes",
     }
+
+
+def _wants_template(options: Mapping[str, str]) -> bool:
+    return (options.get("vm.template") or os.environ.get("TRIMARAN_VM_TEMPLATE")) == "yes"
 
 
 def _network(config: Mapping[str, Any]) -> str | None:

@@ -193,3 +193,16 @@ def test_a_writable_disk_of_a_limited_size(containers):
     code, output = containers.run("sh", "-c", script, options={"vm.disk": str(64 << 20)})
     assert code == 0
     assert output.splitlines()[-1] == "1"
+
+
+def test_clones_of_a_template_share_no_randomness_and_no_identity(containers):
+    """V5: two machines that begin as copies of one."""
+    script = "cd /proc/sys/kernel/random; cat uuid boot_id; head -c 32 /dev/urandom | base64; date +%s"
+    outputs = []
+    for _ in range(2):
+        code, output = containers.run("sh", "-c", script, options={"vm.template": "yes"})
+        assert code == 0
+        outputs.append(output.split())
+    first, second = outputs
+    assert all(mine != other for mine, other in zip(first[:3], second[:3], strict=True))
+    assert all(abs(int(lines[3]) - time.time()) < 60 for lines in outputs)

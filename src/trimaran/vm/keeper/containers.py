@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -70,7 +70,8 @@ class Container:
 class Guest:
     """A booted machine with its containers."""
 
-    def __init__(self, agent: Agent, relay: Agent, kernel: str) -> None:
+    def __init__(self, agent: Agent, relay: Agent, kernel: str, loaded: Iterable[str] = ()) -> None:
+        """LOADED: modules that the guest's kernel has loaded already."""
         self.agent = agent
         self.relay = relay
         self.facts = guest_facts(kernel)
@@ -78,7 +79,7 @@ class Guest:
         self.used = False
         self._connected = False
         self._devices: dict[str, str] = {}
-        self._modules: set[str] = set()
+        self._modules = set(loaded)
 
     async def modules(self, *names: str) -> None:
         """Load modules that are not loaded yet, in their order; one that is built in is no error."""

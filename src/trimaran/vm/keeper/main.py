@@ -15,7 +15,7 @@ import sys
 import time
 from typing import Any
 
-from trimaran.errors import GuestError, KernelError, TrimaranError
+from trimaran.errors import GuestError, KernelError, TrimaranError, Unsupported
 from trimaran.vm.agent import Agent
 from trimaran.vm.hypervisors import make
 from trimaran.vm.keeper import network
@@ -25,6 +25,8 @@ from trimaran.vm.keeper.service import Connection, Service, report
 from trimaran.vm.limits import CONTROLLERS
 from trimaran.vm.machine import Disk, Machine, MachineSpec
 from trimaran.vm.protocol import Op
+from trimaran.vm.qemu.driver import QemuHypervisor
+from trimaran.vm.templates import PRELOADED, ensure, personalise
 from trimaran.vm.translate import CGROUPS
 
 RECORD = "machine.json"
@@ -103,11 +105,16 @@ class Keeper:
             nic=self._nic,
             disks=[Disk(disk["path"], disk["serial"], disk["read_only"]) for disk in record["disks"]],
         )
-        self._machine = await make(record["hypervisor"]).boot(spec)
-        agent_stream, relay_stream = await self._machine.connect()
+        machine = self._machine = await self._start(spec)
+        agent_stream, relay_stream = await machine.connect()
         agent, relay = Agent(agent_stream), Agent(relay_stream)
         try:
-            await asyncio.wait_for(asyncio.gather(agent.ready, relay.ready), _BOOT_SECONDS)
+            if record.get("template"):
+                # The agents of a clone were ready when it was saved.
+                await agent.call(Op.UNAME, seconds=_BOOT_SECONDS)
+                await personalise(agent)
+            else:
+                await asyncio.wait_for(asyncio.gather(agent.ready, relay.ready), _BOOT_SECONDS)
             await prepare(agent)
         except (GuestError, TimeoutError, KernelError) as error:
             await self._machine.kill()
@@ -116,7 +123,16 @@ class Keeper:
             raise GuestError(
                 "the guest did not boot", why=f"{error}; its console ends with: {last!r}"
             ) from error
-        return Guest(agent, relay, record["kernel_version"])
+        return Guest(agent, relay, record["kernel_version"], PRELOADED if record.get("template") else ())
+
+    async def _start(self, spec: MachineSpec) -> Machine:
+        """Boot the machine, or clone it from a template where one was asked for and can be had."""
+        hypervisor = make(self._record["hypervisor"])
+        if self._record.get("template"):
+            if not isinstance(hypervisor, QemuHypervisor):
+                raise Unsupported(f"the hypervisor {hypervisor.name} has no templates")
+            return await hypervisor.restore(spec, await ensure(hypervisor, spec, self._record["cache"]))
+        return await hypervisor.boot(spec)
 
     async def _refuse(self, listener: socket.socket, error: TrimaranError) -> None:
         """Tell whoever connects within a moment that there is no machine."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from trimaran.vm.machine import DISK_SLOTS, MachineSpec
 
 # Descriptors that QEMU inherits beside the standard ones; its standard output is the guest's console.
-AGENT_FD, SHARE_FD, QMP_FD, TAP_FD = 3, 4, 5, 6
+AGENT_FD, SHARE_FD, QMP_FD, TAP_FD, STATE_FD = 3, 4, 5, 6, 7
 
 # What every guest is told. A panic or reboot ends the machine. cryptomgr's self-tests take 0.2 s emulated.
 KERNEL_OPTIONS = "console=ttyS0 quiet panic=-1 reboot=t cryptomgr.notests random.trust_cpu=on"

@@ -6,6 +6,7 @@ QEMU inherits its sockets as descriptors, so nothing of it has a name that other
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import shutil
 import signal
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from trimaran.errors import GuestError, Unsupported
 from trimaran.linux import _sys
 from trimaran.vm.machine import MachineSpec
-from trimaran.vm.qemu.command import AGENT_FD, QMP_FD, SHARE_FD, TAP_FD, arguments
+from trimaran.vm.qemu.command import AGENT_FD, QMP_FD, SHARE_FD, STATE_FD, TAP_FD, arguments
 
 if TYPE_CHECKING:
     from qemu.qmp import QMPClient
@@ -56,15 +57,15 @@ class QemuMachine:
 
     async def pause(self) -> None:
         """Stop every virtual CPU."""
-        await self._execute("stop")
+        await self.execute("stop")
 
     async def resume(self) -> None:
         """Let them go on."""
-        await self._execute("cont")
+        await self.execute("cont")
 
     async def snapshot(self, directory: str) -> None:
         """Save the devices' state. The memory is the shared file that the machine was started with."""
-        await self._execute(
+        await self.execute(
             "migrate-set-capabilities", {"capabilities": [{"capability": "x-ignore-shared", "state": True}]}
         )
         path = os.path.join(directory, "migration.sock")
@@ -74,9 +75,9 @@ class QemuMachine:
             listener.setblocking(False)
             copy = asyncio.ensure_future(self._save(listener, os.path.join(directory, STATE_FILE)))
             try:
-                await self._execute("migrate", {"uri": f"unix:{path}"})
+                await self.execute("migrate", {"uri": f"unix:{path}"})
                 await copy
-                await self._migrated()
+                await self.migrated()
             finally:
                 copy.cancel()
                 os.unlink(path)
@@ -87,9 +88,10 @@ class QemuMachine:
             while data := await self._loop.sock_recv(connection, 1 << 20):
                 file.write(data)
 
-    async def _migrated(self) -> None:
+    async def migrated(self) -> None:
+        """Wait until the state has been saved, or taken over."""
         while True:
-            answer = await self._execute("query-migrate")
+            answer = await self.execute("query-migrate")
             if answer.get("status") == "completed":
                 return
             if answer.get("status") in ("failed", "cancelled"):
@@ -105,8 +107,17 @@ class QemuMachine:
         if not self._ended.done():
             signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
         await self.wait()
+        await self._disconnect()
 
-    async def _execute(self, command: str, parameters: dict[str, Any] | None = None) -> dict[str, Any]:
+    async def _disconnect(self) -> None:
+        """Let the client of QMP take note that QEMU is gone."""
+        client, self._qmp = self._qmp, None
+        if client is not None:
+            with contextlib.suppress(EOFError, OSError):
+                await client.disconnect()
+
+    async def execute(self, command: str, parameters: dict[str, Any] | None = None) -> dict[str, Any]:
+        """One command of QMP. Raises :class:`GuestError`."""
         from qemu.qmp import QMPClient, QMPError
 
         try:
@@ -181,13 +192,20 @@ class QemuHypervisor:
             template=True,
             incoming="defer",
         )
-        machine = self._start(spec, command)
+        state = os.open(os.path.join(directory, STATE_FILE), os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            machine = self._start(spec, command, state)
+        finally:
+            os.close(state)
         capability = {"capability": "x-ignore-shared", "state": True}
-        await machine._execute("migrate-set-capabilities", {"capabilities": [capability]})
-        await machine._execute("migrate-incoming", {"uri": f"exec:cat {os.path.join(directory, STATE_FILE)}"})
+        await machine.execute("migrate-set-capabilities", {"capabilities": [capability]})
+        await machine.execute("migrate-incoming", {"uri": f"fd:{STATE_FD}"})
+        await machine.migrated()
+        # It was saved while paused, and that is part of its state.
+        await machine.resume()
         return machine
 
-    def _start(self, spec: MachineSpec, command: list[str]) -> QemuMachine:
+    def _start(self, spec: MachineSpec, command: list[str], state: int = -1) -> QemuMachine:
         agent, agent_end = socket.socketpair()
         share, share_end = socket.socketpair()
         qmp, qmp_end = socket.socketpair()
@@ -200,6 +218,8 @@ class QemuHypervisor:
         fds += [passed[number].fileno() for number in sorted(passed)]
         if spec.nic:
             fds[TAP_FD:] = [spec.nic.tap]
+        if state >= 0:
+            fds += [null] * (STATE_FD - len(fds)) + [state]
         environment = [b"PATH=/usr/sbin:/usr/bin:/sbin:/bin", b"LC_ALL=C"]
         try:
             process = _sys.spawn(
