@@ -6,7 +6,7 @@ import errno as E
 import struct
 
 from trimaran.linux import _sys
-from trimaran.sandbox.kernel.file import O_ACCMODE, O_APPEND, O_PATH, O_RDONLY, O_WRONLY, File
+from trimaran.sandbox.kernel.file import CHUNK, O_ACCMODE, O_APPEND, O_PATH, O_RDONLY, O_WRONLY, File
 from trimaran.sandbox.kernel.outcome import Block, Fail
 from trimaran.sandbox.kernel.task import Task
 from trimaran.sandbox.kernel.vfs.opening import DirectoryFile
@@ -47,10 +47,11 @@ def sys_write(task: Task, fd: int, address: int, size: int, *_: int) -> int:
     if file.seekable:
         return file.write_from(task, address, size)
     data = task.first
+    if type(data) is int:
+        raise Fail(data)
     if type(data) is not bytes:
-        if type(data) is int:
-            raise Fail(data)
-        return file.write_from(task, address, size)
+        # More than is read together with the call.
+        data = task.first = _sys.vm_read(task.tid, address, min(size, CHUNK))
     return write_all(task, file, data)
 
 
