@@ -163,11 +163,12 @@ class KvmHypervisor:
         control, control_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         control.setblocking(False)
         console, console_end = os.pipe()
-        os.set_blocking(console, False)
+        for end in (console, console_end):
+            os.set_blocking(end, False)
         null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
         executable = os.open(sys.executable, os.O_PATH | os.O_CLOEXEC)
         ends = [control_end, pairs[0][1], pairs[1][1]]
-        fds = [null, console_end, console_end, *(end.fileno() for end in ends)]
+        fds = [null, console_end, console_end, *(passed.fileno() for passed in ends)]
         if spec.nic:
             fds.append(spec.nic.tap)
         path = ":".join(entry for entry in sys.path if entry)
@@ -182,8 +183,8 @@ class KvmHypervisor:
                 death_signal=signal.SIGKILL,
             )
         finally:
-            for end in ends:
-                end.close()
+            for passed in ends:
+                passed.close()
             for fd in (console_end, null, executable):
                 os.close(fd)
         return KvmMachine(process, (pairs[0][0], pairs[1][0]), control, console)

@@ -153,6 +153,11 @@ class VirtualMachine:
 
 
 def _open_kvm() -> int:
+    machine = os.uname().machine
+    if machine != "x86_64":
+        raise Unsupported(
+            "no machine can be made", why=f"the kvm hypervisor is for x86-64, not {machine}", hint="use QEMU"
+        )
     hint = "load kvm-intel or kvm-amd, and give this user access to /dev/kvm; or use QEMU's emulation"
     try:
         fd = os.open("/dev/kvm", os.O_RDWR | os.O_CLOEXEC)
