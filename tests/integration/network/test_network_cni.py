@@ -176,7 +176,7 @@ def test_dhcp(world: World) -> None:
                 "--port=0",
                 "--interface=lan9",
                 "--bind-interfaces",
-                "--dhcp-range=10.79.0.50,10.79.0.60",
+                "--dhcp-range=10.79.0.50,10.79.0.59",
                 "--conf-file=/dev/null",
                 *files,
             ]
