@@ -19,7 +19,11 @@ from trimaran.monitor import Control, Exit, read_exit
 
 pytestmark = pytest.mark.root
 
-DEFAULT = ["native", *(["oci:runc"] if shutil.which("runc") else [])]
+DEFAULT = [
+    "native",
+    *(["oci:runc"] if shutil.which("runc") else []),
+    *(["vm"] if shutil.which("qemu-system-x86_64") else []),
+]
 HULLS = os.environ.get("TRIMARAN_HULLS", ",".join(DEFAULT)).split(",")
 
 
