@@ -121,3 +121,12 @@ def u32(payload: bytes) -> int:
     if len(payload) != 4:
         raise GuestError("the guest's agent broke the protocol", why="a number of the wrong size")
     return int.from_bytes(payload, "little")
+
+
+def decimal(text: bytes | str) -> int:
+    """A number that the guest wrote as text. Raises :class:`GuestError` for what is none, or absurdly long."""
+    text = text.decode("ascii", "replace") if isinstance(text, bytes) else text
+    text = text.strip()
+    if not (text.isascii() and text.isdigit() and len(text) <= 10):
+        raise GuestError("the guest's agent broke the protocol", why=f"{text[:20]!r} is no number")
+    return int(text)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from trimaran.errors import Conflict, KernelError, NotFound, PlanError
+from trimaran.errors import Conflict, GuestError, KernelError, NotFound, PlanError
 from trimaran.plan.build import Build, Overlay
 from trimaran.plan.compile import create, join
 from trimaran.plan.namespaces import FILES, Namespaces
@@ -22,7 +22,7 @@ from trimaran.vm.agent import Agent, CallFailed
 from trimaran.vm.keeper import network, shares
 from trimaran.vm.keeper.stdio import Streams
 from trimaran.vm.limits import cgroup_plan, limits
-from trimaran.vm.protocol import Op
+from trimaran.vm.protocol import Op, decimal
 from trimaran.vm.translate import CGROUPS, RUN, Translated, guest_facts, translate, translate_process
 
 _MS_RDONLY = 1
@@ -141,7 +141,7 @@ class Guest:
             raise plan_error(error) from error
         if streams:
             streams.begin()
-        return Running(number, int(answer), exit, streams)
+        return Running(number, decimal(answer), exit, streams)
 
     async def start(self, container: Container, running: Running) -> None:
         """Let a created process execute its program; returns when it has been executed."""
@@ -348,6 +348,11 @@ class Guest:
 def plan_error(error: CallFailed) -> PlanError | CallFailed:
     """The failure of a plan as such: the agent's answer is ``INDEX STEP ERRNO PATH``."""
     words = error.detail.decode("utf-8", "replace").split(" ", 3)
-    if len(words) < 3 or not words[0].lstrip("-").isdigit() or not words[2].isdigit():
+    if len(words) < 3:
         return error
-    return PlanError(int(words[0]), words[1], int(words[2]), words[3] if len(words) > 3 else "")
+    try:
+        index, number = decimal(words[0].removeprefix("-")), decimal(words[2])
+    except GuestError:
+        return error
+    index = -index if words[0].startswith("-") else index
+    return PlanError(index, words[1][:64], number, words[3][:4096] if len(words) > 3 else "")

@@ -25,7 +25,7 @@ from trimaran.linux.netlink import (
 )
 from trimaran.vm.agent import Agent
 from trimaran.vm.machine import Nic
-from trimaran.vm.protocol import Op
+from trimaran.vm.protocol import Op, decimal
 
 _CLONE_NEWNET = 0x40000000
 _TUNSETIFF, _TUNSETVNETHDRSZ = 0x400454CA, 0x400454D8
@@ -83,7 +83,7 @@ def interface() -> rtnetlink.Link | None:
 
 async def take_over(agent: Agent, link: rtnetlink.Link) -> None:
     """Make the guest's interface what LINK is to the network. The guest's driver is loaded already."""
-    index = int(await agent.call(Op.READ, "/sys/class/net/eth0/ifindex"))
+    index = decimal(await agent.call(Op.READ, "/sys/class/net/eth0/ifindex"))
     with Netlink() as netlink:
         tap = rtnetlink.find_link(netlink, _TAP)
         assert tap is not None
