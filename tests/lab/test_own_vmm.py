@@ -1,4 +1,4 @@
-"""The `kvm` hypervisor boots the distribution's kernel to the agent, and a clone of it goes on."""
+"""The `kvm` hypervisor boots the distribution's kernel to the agent, clones it, and runs containers in it."""
 
 from __future__ import annotations
 
@@ -6,11 +6,14 @@ import asyncio
 from pathlib import Path
 
 import pytest
+from tests.integration.vm.conftest import Containers
+from tests.support.bundles import make_root
 
 from trimaran.errors import GuestError
 from trimaran.vm.agent import Agent
 from trimaran.vm.guest.initramfs import ensure_initramfs
 from trimaran.vm.guest.kernel import ensure_kernel
+from trimaran.vm.hull import VmIsolation
 from trimaran.vm.machine import Machine, MachineSpec
 from trimaran.vm.protocol import Op
 from trimaran.vm.vmm.driver import KvmHypervisor
@@ -67,3 +70,15 @@ def test_the_kernel_boots_to_its_agent_and_a_clone_goes_on(spec: MachineSpec, tm
             await clone.kill()
 
     asyncio.run(check())
+
+
+def test_a_container_runs_in_it(tmp_path: Path) -> None:
+    containers = Containers(VmIsolation(str(tmp_path / "state")), make_root(tmp_path / "layer"), tmp_path)
+    try:
+        command = "cat /proc/sys/kernel/random/boot_id; exit 7"
+        code, output = containers.run("sh", "-c", command, options={"vm.hypervisor": "kvm"})
+    finally:
+        containers.close()
+    assert code == 7
+    assert len(output.strip()) == 36
+    assert output != Path("/proc/sys/kernel/random/boot_id").read_text()
