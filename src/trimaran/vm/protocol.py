@@ -124,7 +124,7 @@ def u32(payload: bytes) -> int:
 
 
 def decimal(text: bytes | str) -> int:
-    """A number that the guest wrote as text. Raises :class:`GuestError` for what is none, or absurdly long."""
+    """A number that the guest wrote as text. Raises :class:`GuestError` for anything else."""
     text = text.decode("ascii", "replace") if isinstance(text, bytes) else text
     text = text.strip()
     if not (text.isascii() and text.isdigit() and len(text) <= 10):

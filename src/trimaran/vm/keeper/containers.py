@@ -214,7 +214,7 @@ class Guest:
     async def processes(self, container: Container) -> list[int]:
         """The guest's PIDs of a container's processes."""
         return [
-            int(word) for word in (await self._read(f"{container.cgroup}/cgroup.procs")).split()[:100_000]
+            decimal(word) for word in (await self._read(f"{container.cgroup}/cgroup.procs")).split()[:100_000]
         ]
 
     async def stats(self, container: Container) -> dict[str, Any]:
