@@ -187,15 +187,19 @@ def join(
     spaces: Namespaces,
     cgroups: list[str],
     confinement: Confinement | None,
+    root: str = "",
 ) -> Plan:
     """The plan of one more process: it enters the container's namespaces and cgroups.
 
-    ``spaces`` names all namespaces to join by path; ``cgroups`` the directories to join.
+    ``spaces`` names all namespaces to join by path; ``cgroups`` the directories to join; ``root`` is a path
+    to the container's root, such as ``/proc/PID/root`` (without it, that of its mount namespace is taken).
     """
     if not joining.args:
         raise SpecError("$.args", "is missing", hint="say which program to run")
     plan = build.plan
     joined = namespaces.open_joined(build, spaces)
+    if root:
+        plan.add("open", build.root, root, _O_PATH | _O_DIRECTORY, why="the container's root, as it has it")
     listener = process.connect_listener(build, confinement)
     affinity = joining.exec_cpu_affinity
     if affinity and affinity.initial:
@@ -216,7 +220,11 @@ def join(
         plan.add(
             "keyring", f"_ses.{build.id}", why="the caller's keys are not the container's", optional=True
         )
-    plan.add("open", build.root, "/", _O_PATH | _O_DIRECTORY, why="the container's root")
+    if root:
+        # Joining a mount namespace leads to the root of its mounts, which need not be the container's.
+        plan.add("chroot", build.root, why="the container's root, as it has it")
+    else:
+        plan.add("open", build.root, "/", _O_PATH | _O_DIRECTORY, why="the container's root")
     process.console(build, joining, "$", bind=False)
     if affinity and affinity.final:
         process.affinity(build, affinity.final, "$.execCPUAffinity.final")

@@ -50,6 +50,7 @@ def plan_exec(
         spaces=_namespaces(config, state["pid"]),
         cgroups=_cgroups(state["cgroups"], sub_cgroups, state["pid"]),
         confinement=prepare.confinement(config, state),
+        root=f"/proc/{state['pid']}/root",
     )
 
 
