@@ -225,6 +225,7 @@ def test_the_resolver_moves_to_a_free_port(world: World) -> None:
 
 def test_a_resolver_whose_directory_is_removed_ends(world: World) -> None:
     attach(world, "a" * 64, "web")
+    wait_for(lambda: resolvers(world))
     (pid,) = resolvers(world)
     (world.directory / "resolver.sock").unlink()
     wait_for(lambda: not Path(f"/proc/{pid}").exists() or pid not in resolvers(world), seconds=15)
