@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,10 @@ def spec(tmp_path: Path) -> MachineSpec:
     return MachineSpec(str(tmp_path), kernel.vmlinux, initramfs, cpus=2, memory=192 << 20)
 
 
+@pytest.mark.skipif(
+    "TRIMARAN_SOAK" not in os.environ,
+    reason="the experimental kvm hypervisor may lose a machine after a snapshot of it: TRIMARAN_SOAK=1",
+)
 def test_the_kernel_boots_to_its_agent_and_a_clone_goes_on(spec: MachineSpec, tmp_path: Path) -> None:
     async def check() -> None:
         hypervisor = KvmHypervisor()
